@@ -1,0 +1,114 @@
+# make check is what a change must pass; the other targets measure and search.
+# Whatever is built or downloaded goes to .build, which git ignores.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.PHONY: check format tidy-diff vet lint race nested 32bit test tidy bench fuzz cover soak clean
+
+GO ?= go
+BUILD := $(CURDIR)/.build
+# Directories of the nested modules, each with a go.mod of its own.
+NESTED := $(sort $(patsubst %/go.mod,%,$(shell find * -mindepth 1 -name go.mod -not -path '*/testdata/*')))
+IN_NESTED := $(CURDIR)/.ci/nested
+
+# Tools, pinned. One of this version on PATH is used; else it is built once.
+GOLANGCI_LINT_VERSION := 2.15.0
+LINTER := $(BUILD)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
+ifeq ($(shell golangci-lint version --short 2>/dev/null),$(GOLANGCI_LINT_VERSION))
+LINTER := $(shell command -v golangci-lint)
+endif
+
+## check: everything a change must pass, cheapest first
+check: format tidy-diff vet lint race nested 32bit
+
+format:
+	@echo '--- gofmt'
+	unformatted=$$(gofmt -l .)
+	if [[ -n $$unformatted ]]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+tidy-diff:
+	@echo '--- go mod tidy -diff'
+	GOWORK=off $(GO) mod tidy -diff
+
+vet:
+	@echo '--- go vet'
+	$(GO) vet ./...
+
+lint: $(LINTER)
+	@echo '--- golangci-lint'
+	$(LINTER) run ./...
+
+race:
+	@echo '--- go test -race'
+	$(GO) test -race -shuffle=on ./...
+
+# Nested modules, without the workspace: a requirement it would hide is missed.
+nested: $(LINTER)
+	@for m in $(NESTED); do
+		echo "--- $$m"
+		$(IN_NESTED) $$m $(GO) mod tidy -diff
+		$(IN_NESTED) $$m $(GO) vet ./...
+		$(IN_NESTED) $$m $(LINTER) run ./...
+		$(IN_NESTED) $$m $(GO) test -race -shuffle=on ./...
+	done
+
+# Atomics, hashes and sizes on a platform with 32-bit words.
+32bit: export GOARCH := 386
+32bit: export CGO_ENABLED := 0
+32bit:
+	@echo '--- 32 bit'
+	$(GO) vet ./...
+	$(GO) build ./...
+	$(GO) test ./internal/...
+	for m in $(NESTED); do $(IN_NESTED) $$m $(GO) build ./...; done
+
+## test: the tests of all modules, without the race detector
+test:
+	$(GO) test ./...
+	for m in $(NESTED); do $(IN_NESTED) $$m $(GO) test ./...; done
+
+## tidy: go.mod and go.sum of all modules
+tidy:
+	GOWORK=off $(GO) mod tidy
+	for m in $(NESTED); do $(IN_NESTED) $$m tidy; done
+
+## bench: benchmarks matching BENCH, COUNT times; compare two runs with benchstat
+BENCH ?= .
+COUNT ?= 6
+bench:
+	mkdir -p $(BUILD)
+	for m in . $(NESTED); do
+		$(GO) test -C $$m -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./...
+	done | tee $(BUILD)/bench.txt
+
+## fuzz: each fuzz target whose name matches FUZZ, for FUZZTIME
+FUZZ ?= .
+FUZZTIME ?= 20s
+fuzz:
+	@grep -rnoE --include='*_test.go' '^func Fuzz\w+' . | grep -E 'func .*($(FUZZ))' | sort | while IFS=: read -r file _ func; do
+		name=$${func#func }
+		echo "--- $$name in $$(dirname $$file)"
+		$(GO) test -C $$(dirname $$file) -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) . </dev/null
+	done
+
+## cover: statements covered by the tests of the whole root module
+cover:
+	mkdir -p $(BUILD)
+	$(GO) test -coverpkg=./... -coverprofile=$(BUILD)/cover.txt ./...
+	$(GO) tool cover -html=$(BUILD)/cover.txt -o $(BUILD)/cover.html
+	$(GO) tool cover -func=$(BUILD)/cover.txt | tail -1
+
+## soak: the tests named TestSoak..., each for SOAK, under the race detector
+SOAK ?= 10m
+soak: export GATEHOUSE_SOAK := $(SOAK)
+soak:
+	for m in . $(NESTED); do
+		$(GO) test -C $$m -race -count=1 -timeout=0 -run='^TestSoak' ./...
+	done
+
+clean:
+	rm -rf $(BUILD)
+
+$(BUILD)/%/golangci-lint:
+	GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_LINT_VERSION)

@@ -1,0 +1,210 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Config describes a gateway. It is plain data: [New] copies what it keeps.
+type Config struct {
+	// Routes are the routes, in an order that only matters between routes nothing else distinguishes.
+	Routes []Route
+	// Plugins run around every route, the first outermost, and around the answers 404, 405 and 400 the gateway gives
+	// itself. They run after matching.
+	Plugins []Plugin
+	// NotFound answers requests no route takes. Nil answers 404.
+	NotFound http.Handler
+	// EntryConfig configures the guard before routing: trusted proxies, limits, the writer of refusals.
+	policy.EntryConfig
+	// Compat relaxes routing rules for configurations written for Kong.
+	Compat Compat
+	// Owns are closed once no table that owns them is in use any more: after [Gateway.Apply] replaced the table and its
+	// last request has ended, or by [Gateway.Shutdown]. What the next table owns too is carried over as it is.
+	Owns []io.Closer
+	// DrainTimeout bounds how long [Gateway.Run] waits for requests in flight. Default 30 s.
+	DrainTimeout time.Duration
+	// Logger gets what concerns no single request, and panics. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// DefaultDrainTimeout is the default of [Config.DrainTimeout].
+const DefaultDrainTimeout = 30 * time.Second
+
+// Compat holds switches that Kong configurations rely on. All are off by default.
+type Compat struct {
+	// NotFoundForMethod answers 404 where a route matches in everything but the method, instead of 405.
+	NotFoundForMethod bool
+	// AllowIdenticalRoutes lets routes stand that no request can tell apart; the first written wins.
+	AllowIdenticalRoutes bool
+}
+
+// Gateway is an http.Handler that serves a table of routes. It is safe for concurrent use; Apply and Shutdown may be
+// called during traffic. The zero Gateway answers 503 to everything.
+type Gateway struct {
+	table atomic.Pointer[table]
+
+	mu      sync.Mutex // guards what follows
+	owners  map[io.Closer]int
+	version uint64
+	closed  bool
+	live    sync.WaitGroup // tables that have not ended
+}
+
+// New checks c and returns a gateway that serves it. The error joins all problems of c, each naming the route or the
+// field it concerns; then nothing was started and nothing of Owns was closed.
+func New(c Config) (*Gateway, error) {
+	g := &Gateway{}
+	if err := g.Apply(c); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// ErrShutdown is returned by Apply after Shutdown.
+var ErrShutdown = errors.New("gateway: shut down")
+
+// Apply makes c the table of the gateway. Every request sees one table whole: those in flight end with the one they
+// began with. On error nothing has changed and nothing was closed; the caller still owns what it made.
+func (g *Gateway) Apply(c Config) error {
+	next, err := c.compile()
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return ErrShutdown
+	}
+	if g.owners == nil {
+		g.owners = map[io.Closer]int{}
+	}
+	for _, o := range next.owns {
+		g.owners[o]++
+	}
+	g.version++
+	next.version = versionString(g.version)
+	next.onEnd = g.end
+	g.live.Add(1)
+	if old := g.table.Swap(next); old != nil {
+		old.release()
+	}
+	return nil
+}
+
+// end closes what no other table owns. It runs once per table, after its last request, and never on a request's time.
+func (g *Gateway) end(t *table) {
+	go func() {
+		defer g.live.Done()
+		var last []io.Closer
+		g.mu.Lock()
+		for _, o := range t.owns {
+			if g.owners[o]--; g.owners[o] == 0 {
+				delete(g.owners, o)
+				last = append(last, o)
+			}
+		}
+		g.mu.Unlock()
+		closeAll(last, t.log)
+	}()
+}
+
+func closeAll(closers []io.Closer, log panicLogger) {
+	for _, o := range closers {
+		func() {
+			defer func() {
+				if v := recover(); v != nil {
+					log.log(context.Background(), v)
+				}
+			}()
+			if err := o.Close(); err != nil {
+				log.get().LogAttrs(context.Background(), slog.LevelError, "closing failed", slog.String("type", fmt.Sprintf("%T", o)), slog.Any("error", err))
+			}
+		}()
+	}
+}
+
+// current returns the table in force, in which the caller takes part until it releases it; nil after Shutdown.
+func (g *Gateway) current() *table {
+	for {
+		t := g.table.Load()
+		if t == nil || t.acquire() {
+			return t
+		}
+		// Replaced between Load and acquire: its successor is there already.
+	}
+}
+
+// ServeHTTP serves r: entry, routing, plugins, handler. It sets r.Pattern and the path values on r itself, so that
+// middleware outside the gateway sees them, and deletes from r.Header what only a gateway may set.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t := g.current()
+	if t == nil {
+		w.Header().Set("Connection", "close")
+		policy.Refuse(w, r, "gateway", &policy.Error{
+			Status: http.StatusServiceUnavailable, Code: "shut_down", Message: "The gateway is shutting down",
+			Header: http.Header{"Retry-After": {"1"}},
+		})
+		return
+	}
+	defer t.release()
+	w, x, err := t.entry.Enter(w, r)
+	x.SetVersion(t.version)
+	by := t.entry.Name()
+	var h http.Handler
+	if err == nil {
+		by = "gateway"
+		h, err = t.lookup(x, r)
+	}
+	r = t.entry.Bind(x, r)
+	if err != nil {
+		h, r = t.refusing, withRefusal(r, by, err)
+	}
+	h.ServeHTTP(w, r)
+	t.entry.Leave(w, x)
+}
+
+// Shutdown ends the gateway: new requests get 503, those in flight are waited for, and what the gateway owns is closed.
+// When ctx ends first, it closes what is owned all the same, which breaks off what still runs through it, and returns
+// the context's error. It does not touch the server, which is shut down before; [Gateway.Run] does both. Further calls
+// wait likewise.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	g.closed = true
+	old := g.table.Swap(nil)
+	g.mu.Unlock()
+	if old != nil {
+		old.release()
+	}
+	done := make(chan struct{})
+	go func() {
+		g.live.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	var rest []io.Closer
+	for o := range g.owners {
+		rest = append(rest, o)
+	}
+	g.owners = map[io.Closer]int{}
+	g.mu.Unlock()
+	var log panicLogger
+	if old != nil {
+		log = old.log
+	}
+	closeAll(rest, log)
+	return fmt.Errorf("gateway: requests were still in flight: %w", context.Cause(ctx))
+}

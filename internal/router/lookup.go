@@ -1,0 +1,127 @@
+package router
+
+import (
+	"net/http"
+	"slices"
+)
+
+// An Outcome is the answer of a lookup.
+type Outcome uint8
+
+const (
+	// NotFound means that no route matches, whatever the method.
+	NotFound Outcome = iota
+	// Found means that a route matches.
+	Found
+	// MethodNotAllowed means that no route matches, but one would with another method; Allow tells which.
+	MethodNotAllowed
+)
+
+// Lookup finds the route with the best rank among those that match q, and describes it in m. It allocates nothing for
+// static paths, subtrees and prefixes, nor for parameters unless a value has escapes, and once for the captures of a
+// regular expression. The time it takes grows with the length of the path and never with its segments beyond those of
+// the deepest pattern.
+//
+// Predicates are asked last and may be asked more than once for a request.
+func (t *Table) Lookup(q *Request, m *Match) Outcome {
+	s := search{t: t, q: q, best: t.none, bit: methodBit(q.Method)}
+	t.search(&s)
+	if s.best < t.none {
+		m.fill(&t.entries[s.best], s.best, q.Path)
+		return Found
+	}
+	m.reset()
+	if s.refused {
+		s.anyMethod = true
+		t.search(&s)
+		if s.best < t.none {
+			return MethodNotAllowed
+		}
+	}
+	return NotFound
+}
+
+// Allow lists the methods with which a request that was answered MethodNotAllowed would be routed, sorted, for the
+// Allow header. GET implies HEAD.
+func (t *Table) Allow(q *Request) []string {
+	s := search{t: t, q: q, best: t.none, anyMethod: true, collect: true}
+	t.search(&s)
+	names := s.allowed.other
+	for _, name := range standardMethods() {
+		if s.allowed.bits&methodBit(name) != 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func standardMethods() [9]string {
+	return [...]string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace,
+	}
+}
+
+// A search is the state of one walk through the index.
+type search struct {
+	t    *Table
+	q    *Request
+	bit  uint16 // of the request's method
+	best int32  // rank of the best entry found, Table.none before
+
+	refused   bool // an entry was passed over because of its methods
+	anyMethod bool // methods do not count
+	collect   bool // go through all entries that match and add up their methods in allowed
+	allowed   methodSet
+}
+
+func (t *Table) search(s *search) {
+	if t.hosts != nil {
+		t.hosts.search(s)
+	}
+	t.rest.search(s)
+}
+
+// bucket looks for the first entry that matches. The list is in order of rank, so it ends where it cannot win any more.
+func (s *search) bucket(b bucket) {
+	for b.rank < s.best {
+		if e := &s.t.entries[b.rank]; e.criteria == nil && e.kind != Regexp || s.matches(e) {
+			if !s.collect {
+				s.best = b.rank
+				return
+			}
+			s.add(e)
+		}
+		if b.next == 0 {
+			return
+		}
+		b = s.t.nodes[b.next]
+	}
+}
+
+// matches looks at everything but host and path, cheap conditions first.
+func (s *search) matches(e *entry) bool {
+	c := e.criteria
+	if c != nil {
+		if c.methods.set() && !s.anyMethod && !c.methods.has(s.bit, s.q.Method) {
+			s.refused = true
+			return false
+		}
+		if !c.match(s.q) {
+			return false
+		}
+	}
+	if e.kind == Regexp && !e.path.re.MatchString(s.q.Path) {
+		return false
+	}
+	return c == nil || c.fn == nil || s.q.HTTP != nil && c.fn(s.q.HTTP)
+}
+
+// add notes the methods of an entry.
+func (s *search) add(e *entry) {
+	if c := e.criteria; c != nil {
+		s.allowed.bits |= c.methods.bits
+		s.allowed.other = append(s.allowed.other, c.methods.other...)
+	}
+}

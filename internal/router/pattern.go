@@ -1,0 +1,363 @@
+package router
+
+import (
+	"errors"
+	"regexp"
+	"regexp/syntax"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+)
+
+const (
+	// maxSegments bounds the segments of a pattern with wildcards, because their positions are bits of one word.
+	maxSegments = 64
+	// maxColons bounds the colons and stars that stand for themselves in one pattern: each doubles its spellings.
+	maxColons = 4
+)
+
+// A Kind is the kind of a path pattern, in order of precedence.
+type Kind uint8
+
+const (
+	// Exact is a path without wildcards, from Route.Paths.
+	Exact Kind = iota
+	// Regexp is one of Route.Regexps.
+	Regexp
+	// Parameters is a path with :names but without a star at its end.
+	Parameters
+	// Subtree is a path that ends in /*name.
+	Subtree
+	// Prefix is one of Route.Prefixes.
+	Prefix
+	// NoPath is the kind of the entries of a route without any path.
+	NoPath
+)
+
+// String returns the kind's name in lower case.
+func (k Kind) String() string {
+	switch k {
+	case Exact:
+		return "exact"
+	case Regexp:
+		return "regexp"
+	case Parameters:
+		return "parameters"
+	case Subtree:
+		return "subtree"
+	case Prefix:
+		return "prefix"
+	case NoPath:
+		return "no path"
+	default:
+		return "kind " + strconv.Itoa(int(k))
+	}
+}
+
+// A path is a parsed and canonicalised pattern.
+type path struct {
+	kind Kind
+	// literal is an exact path, a raw prefix, or the text a regular expression's matches all begin with.
+	literal string
+	// shape is the pattern in the one spelling that equal patterns share: names of wildcards dropped, literal colons
+	// and stars escaped. For prefixes and regular expressions it is the pattern itself.
+	shape string
+
+	segments int    // of Parameters and Subtree, without the star's
+	wild     uint64 // which of them are parameters: bit 0 is the first
+	literals int    // how many of them are literal
+	text     int    // bytes of literal text, the measure of "longer pattern"
+
+	re       *regexp.Regexp // anchored
+	captures int
+	priority int
+	params   []param
+}
+
+// A fault is what is wrong with a value, and what to write instead.
+type fault struct{ reason, remedy string }
+
+// parsePath reads an element of Route.Paths.
+func parsePath(written string, o Options) (*path, *fault) {
+	if f := checkLiteral(written, "Prefixes or Regexps"); f != nil {
+		return nil, f
+	}
+	clean, f := canonicalise(written, o)
+	if f != nil {
+		return nil, f
+	}
+	p := &path{kind: Exact, literal: clean}
+	if !strings.Contains(clean, "/:") && !strings.Contains(clean, "/*") {
+		p.text = len(clean)
+		p.shape = escapeColons(clean)
+		return p, checkColons(p.shape)
+	}
+	return parseWildcards(clean, p)
+}
+
+// parseWildcards reads a canonical pattern in which a segment begins with a colon or a star.
+func parseWildcards(clean string, p *path) (*path, *fault) {
+	p.kind, p.literal = Parameters, ""
+	var shape strings.Builder
+	segments := strings.Split(clean[1:], "/")
+	for i, segment := range segments {
+		shape.WriteByte('/')
+		if segment == "" || segment[0] != ':' && segment[0] != '*' {
+			p.literals++
+			p.text += len(segment)
+			shape.WriteString(escapeColons(segment))
+			continue
+		}
+		name := segment[1:]
+		if f := checkName(segment, name, p.params); f != nil {
+			return nil, f
+		}
+		p.params = append(p.params, param{name: name, value: len(p.params)})
+		shape.WriteByte(segment[0])
+		if segment[0] == ':' {
+			if i < maxSegments {
+				p.wild |= 1 << i
+			}
+			continue
+		}
+		if i != len(segments)-1 {
+			return nil, &fault{"has " + strconv.Quote(segment) + " before its end",
+				"a star takes the rest of the path and may only be the last segment; use :" + name + " for one segment"}
+		}
+		p.kind = Subtree
+		segments = segments[:i]
+	}
+	p.segments = len(segments)
+	if p.segments > maxSegments {
+		return nil, &fault{"has " + strconv.Itoa(p.segments) + " segments",
+			"a pattern with wildcards may have at most " + strconv.Itoa(maxSegments) + "; use Prefixes or Regexps"}
+	}
+	p.shape = shape.String()
+	return p, checkColons(p.shape)
+}
+
+func checkName(segment, name string, before []param) *fault {
+	if !isName(name) {
+		return &fault{"has the wildcard " + strconv.Quote(segment) + ", whose name is empty or has other characters than letters, digits and _",
+			"name it as in /:id or /*rest, or write %3A or %2A for a literal colon or star"}
+	}
+	for _, p := range before {
+		if p.name == name {
+			return &fault{"has two wildcards named " + strconv.Quote(name), "give each its own name"}
+		}
+	}
+	return nil
+}
+
+// parsePrefix reads an element of Route.Prefixes.
+func parsePrefix(written string, o Options) (*path, *fault) {
+	if f := checkLiteral(written, "Regexps"); f != nil {
+		return nil, f
+	}
+	// A prefix may end in the middle of a segment, so that "/." is not the dot segment it looks like. With a letter
+	// behind it, it is read as the beginning it is.
+	clean, f := canonicalise(written+"x", o)
+	if f != nil {
+		return nil, f
+	}
+	clean = clean[:len(clean)-1]
+	return &path{kind: Prefix, literal: clean, shape: clean, text: len(clean)}, nil
+}
+
+// parseRegexp reads an element of Route.Regexps.
+func parseRegexp(written string, priority int) (*path, *fault) {
+	if written == "" {
+		return nil, &fault{"is empty and would match every path", "leave Regexps empty, or write /"}
+	}
+	// Parsed alone first: "a)(b" is an error, although it compiles inside the group that anchors it.
+	tree, err := syntax.Parse(written, syntax.Perl)
+	if err != nil {
+		return nil, &fault{"is not a regular expression: " + err.Error(), "use RE2 syntax, as package regexp"}
+	}
+	re, err := regexp.Compile("^(?:" + written + ")")
+	if err != nil {
+		return nil, &fault{"does not compile: " + err.Error(), "use a simpler expression"}
+	}
+	p := &path{kind: Regexp, shape: written, priority: priority, re: re, captures: re.NumSubexp()}
+	p.literal, _ = literalPrefix(tree)
+	if p.literal != "" && p.literal[0] != '/' {
+		return nil, &fault{"can match no path", "begin it with a slash, as every path does"}
+	}
+	if strings.ContainsFunc(p.literal, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &fault{"can match no path", "write spaces, controls and characters beyond ASCII percent-encoded, as paths arrive"}
+	}
+	for i, name := range re.SubexpNames()[1:] {
+		p.params = append(p.params, param{name: strconv.Itoa(i + 1), value: i})
+		if name == "" {
+			continue
+		}
+		if !isName(name) {
+			return nil, &fault{"has a capture named " + strconv.Quote(name),
+				"use letters, digits and _, not beginning with a digit: numbers are the names of captures without one"}
+		}
+		p.params = append(p.params, param{name: name, value: i})
+	}
+	return p, nil
+}
+
+// literalPrefix returns the text every match of an expression begins with, and whether the whole expression is that
+// text. Package regexp computes the same, but not for anchored expressions and not through captures.
+func literalPrefix(re *syntax.Regexp) (prefix string, whole bool) {
+	switch re.Op {
+	case syntax.OpEmptyMatch, syntax.OpBeginText:
+		return "", true
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase != 0 {
+			return "", false
+		}
+		return string(re.Rune), true
+	case syntax.OpCapture:
+		return literalPrefix(re.Sub[0])
+	case syntax.OpPlus:
+		prefix, _ = literalPrefix(re.Sub[0])
+		return prefix, false
+	case syntax.OpRepeat:
+		if re.Min == 0 {
+			return "", false
+		}
+		prefix, _ = literalPrefix(re.Sub[0])
+		return prefix, false
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			more, all := literalPrefix(sub)
+			prefix += more
+			if !all {
+				return prefix, false
+			}
+		}
+		return prefix, true
+	default:
+		return "", false
+	}
+}
+
+// checkLiteral refuses what cannot be a path at all. other names the fields that could take what was meant.
+func checkLiteral(written, other string) *fault {
+	switch {
+	case written == "":
+		return &fault{"is empty", "leave the list empty to match every path, or write /"}
+	case written[0] == '~':
+		return &fault{"begins with ~ and not with a slash", "put regular expressions in Regexps, without the ~"}
+	case written[0] != '/':
+		return &fault{"does not begin with a slash", "write " + strconv.Quote("/"+written)}
+	case strings.ContainsAny(written, "?#"):
+		return &fault{"has a query or a fragment", "write only the path; use Query for conditions on the query, " + other + " for patterns"}
+	default:
+		return nil
+	}
+}
+
+// canonicalise brings a literal into the spelling requests have when they are looked up. Escapes are respelled in
+// silence; dot segments and repeated slashes are refused, because what was meant is not what was written.
+func canonicalise(written string, o Options) (string, *fault) {
+	clean, err := canonical.Literal(written, canonical.PathOptions{AllowEncodedSlash: o.AllowEncodedSlash})
+	if err != nil {
+		return "", pathFault(err)
+	}
+	last := strings.HasSuffix(clean, "/") && !strings.HasSuffix(written, "/")
+	if last || strings.Count(clean, "/") != strings.Count(written, "/") {
+		return "", &fault{"has dot segments or repeated slashes, which no request has when it is matched", "write " + strconv.Quote(clean)}
+	}
+	return clean, nil
+}
+
+// pathFault puts the reason of canonical.Literal into words.
+func pathFault(err error) *fault {
+	var refused *canonical.PathError
+	if !errors.As(err, &refused) {
+		return &fault{"is not a path", "write the path as it arrives, percent-encoded"}
+	}
+	switch refused.Reason {
+	case canonical.ReasonEncodedSlash:
+		return &fault{"has an encoded slash, which requests may not have", "set AllowEncodedSlash, or leave the slash out"}
+	case canonical.ReasonBadEscape:
+		return &fault{"has a percent sign without two hexadecimal digits", "write %25 for the sign itself"}
+	default:
+		return &fault{"is a path no request can have when it is matched (" + refused.Reason + ")", "leave out what is refused at the entry"}
+	}
+}
+
+// escapeColons spells literal colons and stars in one way.
+func escapeColons(s string) string {
+	if !strings.ContainsAny(s, ":*") {
+		return s
+	}
+	return strings.NewReplacer(":", "%3A", "*", "%2A").Replace(s)
+}
+
+func countColons(s string) int { return strings.Count(s, "%3A") + strings.Count(s, "%2A") }
+
+func checkColons(escaped string) *fault {
+	if n := countColons(escaped); n > maxColons {
+		return &fault{"has " + strconv.Itoa(n) + " literal colons and stars",
+			"use at most " + strconv.Itoa(maxColons) + ", or a regular expression"}
+	}
+	return nil
+}
+
+// spellings lists all canonical paths that are the same path but for whether colons and stars are escaped: RFC 3986
+// gives the two spellings different meanings, but servers do not, and a client must not get around a route by
+// choosing the other one. s has them all escaped.
+func spellings(s string) []string {
+	n := countColons(s)
+	if n == 0 {
+		return []string{s}
+	}
+	all := make([]string, 0, 1<<n)
+	for mask := range 1 << n {
+		var b strings.Builder
+		rest := s
+		for bit := range n {
+			at := nextColon(rest)
+			b.WriteString(rest[:at])
+			escape := rest[at : at+3]
+			rest = rest[at+3:]
+			switch {
+			case mask&(1<<bit) == 0:
+				b.WriteString(escape)
+			case escape == "%3A":
+				b.WriteByte(':')
+			default:
+				b.WriteByte('*')
+			}
+		}
+		b.WriteString(rest)
+		all = append(all, b.String())
+	}
+	return all
+}
+
+// nextColon returns where the first escaped colon or star is. There is one.
+func nextColon(s string) int {
+	colon, star := strings.Index(s, "%3A"), strings.Index(s, "%2A")
+	if colon < 0 || star >= 0 && star < colon {
+		return star
+	}
+	return colon
+}
+
+// isName tells whether a string can name a wildcard.
+func isName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// segmentEnd returns the end of the segment of a path that begins at start.
+func segmentEnd(path string, start int) int {
+	if i := strings.IndexByte(path[start:], '/'); i >= 0 {
+		return start + i
+	}
+	return len(path)
+}

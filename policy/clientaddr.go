@@ -1,0 +1,165 @@
+package policy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// maxHops bounds how many addresses of a forwarding header are looked at.
+const maxHops = 32
+
+// peerAddr returns the address in an http.Request.RemoteAddr, without zone and never IPv6-mapped; the zero Addr when
+// there is none, as on a Unix socket.
+func peerAddr(remote string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(remote); err == nil {
+		return plainAddr(ap.Addr())
+	}
+	if a, err := netip.ParseAddr(remote); err == nil {
+		return plainAddr(a)
+	}
+	return netip.Addr{}
+}
+
+// plainAddr makes addresses comparable: a mapped or zoned one would match no prefix.
+func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// proxySet is the set of trusted proxies.
+type proxySet []netip.Prefix
+
+func (s proxySet) contains(a netip.Addr) bool {
+	for _, p := range s {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// client finds the client's address from its trusted peer: it walks the hops from the nearest outwards and stops at the
+// first that is not a trusted proxy, since everything beyond was written by somebody nobody vouches for. A hop that is
+// no address ends the walk at the last hop known to be trusted, never at a forged one (RFC 7239 section 6 allows
+// "unknown" and made-up names).
+func (s proxySet) client(peer netip.Addr, h http.Header, name string) netip.Addr {
+	var next func() (string, bool)
+	if name == "Forwarded" {
+		next = forwardedHops(h[name])
+	} else {
+		next = listHops(h[name])
+	}
+	last := peer
+	for range maxHops {
+		hop, ok := next()
+		if !ok {
+			return last
+		}
+		addr, ok := parseHop(hop)
+		if !ok {
+			return last
+		}
+		if last = addr; !s.contains(addr) {
+			return addr
+		}
+	}
+	return last
+}
+
+// listHops yields the elements of a comma-separated field from the last to the first, over all its lines.
+func listHops(lines []string) func() (string, bool) {
+	i := len(lines)
+	rest, open := "", false
+	return func() (string, bool) {
+		for !open {
+			if i--; i < 0 {
+				return "", false
+			}
+			rest, open = lines[i], true
+		}
+		var hop string
+		if c := strings.LastIndexByte(rest, ','); c >= 0 {
+			rest, hop = rest[:c], rest[c+1:]
+		} else {
+			hop, open = rest, false
+		}
+		return strings.Trim(hop, " \t"), true
+	}
+}
+
+// forwardedHops yields the "for" parameters of a Forwarded field (RFC 7239 section 4) from the last to the first.
+// An element without one, or with a syntax error, yields "", which is no address.
+func forwardedHops(lines []string) func() (string, bool) {
+	var hops []string
+	for _, line := range lines {
+		for rest := line; ; {
+			var element string
+			var more bool
+			element, rest, more = cutQuoted(rest, ',')
+			hops = append(hops, forwardedFor(element))
+			if !more {
+				break
+			}
+		}
+	}
+	return func() (string, bool) {
+		if len(hops) == 0 {
+			return "", false
+		}
+		hop := hops[len(hops)-1]
+		hops = hops[:len(hops)-1]
+		return hop, true
+	}
+}
+
+func forwardedFor(element string) string {
+	found := ""
+	for rest, more := element, true; more; {
+		var pair string
+		pair, rest, more = cutQuoted(rest, ';')
+		name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+		if !ok || !strings.EqualFold(name, "for") {
+			continue
+		}
+		if found != "" {
+			return "" // a parameter must not occur twice
+		}
+		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+			value = value[1 : len(value)-1] // no escape occurs in an address
+		}
+		found = value
+	}
+	return found
+}
+
+// cutQuoted cuts s at the first sep outside a quoted string.
+func cutQuoted(s string, sep byte) (before, after string, found bool) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == sep && !quoted:
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
+}
+
+// parseHop reads an address as proxies write it: 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1], [2001:db8::1]:80.
+func parseHop(s string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return plainAddr(a), true
+	}
+	if host, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(host, "]") {
+		a, err := netip.ParseAddr(host[:len(host)-1])
+		return plainAddr(a), err == nil && a.Is6()
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || port == "" {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(host)
+	return plainAddr(a), err == nil
+}

@@ -1,0 +1,66 @@
+package policy
+
+import "log/slog"
+
+// Verdict is what a plugin decided about a request.
+type Verdict uint8
+
+// The verdicts. The zero Verdict is Allowed.
+const (
+	Allowed     Verdict = iota // the plugin looked and let the request pass
+	Refused                    // the plugin answered instead of those inside it
+	WouldRefuse                // the plugin would have refused, but only reports
+	Skipped                    // the plugin did not apply to this request
+)
+
+// String returns "allowed", "refused", "would_refuse" or "skipped".
+func (v Verdict) String() string {
+	switch v {
+	case Allowed:
+		return "allowed"
+	case Refused:
+		return "refused"
+	case WouldRefuse:
+		return "would_refuse"
+	case Skipped:
+		return "skipped"
+	default:
+		return "unknown"
+	}
+}
+
+// Decision is one entry of a request's decision record: which plugin, what, and why.
+type Decision struct {
+	// Policy is the name of the plugin.
+	Policy string
+	// Verdict is what it decided; the zero value is Allowed.
+	Verdict Verdict
+	// Reason is a code in lower_snake_case from a set the plugin documents, such as "no_credential". It may become a
+	// metric label: it never holds anything a client sent.
+	Reason string
+	// Detail says more for people, such as the name of the exceeded limit. It never holds a secret.
+	Detail string
+	// Status is the status a refusal was or would have been answered with.
+	Status int
+	// Err is the cause of a refusal, for logs. It never reaches a client.
+	Err error
+}
+
+// LogValue logs a decision as a group of its non-empty fields.
+func (d Decision) LogValue() slog.Value {
+	attrs := make([]slog.Attr, 0, 6)
+	attrs = append(attrs, slog.String("policy", d.Policy), slog.String("verdict", d.Verdict.String()))
+	if d.Reason != "" {
+		attrs = append(attrs, slog.String("reason", d.Reason))
+	}
+	if d.Detail != "" {
+		attrs = append(attrs, slog.String("detail", d.Detail))
+	}
+	if d.Status != 0 {
+		attrs = append(attrs, slog.Int("status", d.Status))
+	}
+	if d.Err != nil {
+		attrs = append(attrs, slog.String("error", d.Err.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}

@@ -1,0 +1,444 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/respw"
+)
+
+// EntryConfig configures an [Entry]. The zero value is safe: it trusts no proxy and applies every limit.
+type EntryConfig struct {
+	// TrustedProxies are the networks of the proxies in front, whose forwarding headers are believed. Empty: nobody is
+	// believed and every forwarding header a client sends is deleted.
+	TrustedProxies []netip.Prefix
+	// ClientAddressHeader is the field in which the trusted proxies name the client: X-Forwarded-For (the default),
+	// Forwarded (RFC 7239), or another field that holds one address or a list, such as X-Real-IP.
+	ClientAddressHeader string
+	// InsecureAppendForwardedFor keeps the X-Forwarded-For an untrusted client sent and has the proxy append to it, as
+	// Kong and nginx do. The client's address is not taken from it, but upstreams that read it leftmost are deceived.
+	InsecureAppendForwardedFor bool
+	// AllowEncodedSlash keeps an encoded slash (%2F) in a path as data. By default such a path is refused, because
+	// servers disagree on whether it separates segments.
+	AllowEncodedSlash bool
+	// OwnedHeaders are further request header fields that only the gateway may set; what clients send under these names
+	// is deleted, in every alias form.
+	OwnedHeaders []string
+	// PassHeaders are fields from the list of forwarding and override headers that clients may send all the same, such
+	// as X-HTTP-Method-Override. Identity headers cannot be passed.
+	PassHeaders []string
+	// ErrorHandler writes refusals instead of [WriteError]. The header fields that belong to the refusal, such as
+	// Retry-After, are set before it is called. It must answer; err is an [*Error] or wraps one, unless a plugin passed
+	// something else, which is to be answered as 500 and not to be shown. Nil means WriteError.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
+
+	// MaxHeaderFields bounds the header fields of a request, repeated ones counted: 431 beyond. Default 100, negative off.
+	MaxHeaderFields int
+	// MaxQueryParams bounds the parameters of the query: 400 beyond. Default 1000, negative off.
+	MaxQueryParams int
+	// MaxURLLength bounds path and query, in bytes: 414 beyond. Default 8192, negative off.
+	MaxURLLength int
+	// ReadProgress is how long a client may pause while its request body is read, WriteProgress while the answer is
+	// written; the connection of a slower one is cut. A server that has a ReadTimeout or WriteTimeout of its own keeps
+	// that instead. Default 30 s, negative off.
+	ReadProgress, WriteProgress time.Duration
+}
+
+// Defaults of [EntryConfig].
+const (
+	DefaultMaxHeaderFields = 100
+	DefaultMaxQueryParams  = 1000
+	DefaultMaxURLLength    = 8 << 10
+	DefaultProgress        = 30 * time.Second
+)
+
+// maxMethodLength bounds the request method; the longest registered one has 17 bytes.
+const maxMethodLength = 32
+
+// Entry is the guard before everything else: it lets in only requests that all layers, and the upstreams, will
+// understand alike.
+//
+// It refuses CONNECT and TRACE (405), targets that are no path of an http or https resource (400), ambiguous paths (400;
+// see [EntryConfig.AllowEncodedSlash]), malformed hosts (400), and requests beyond the limits. It computes the canonical
+// path (RFC 3986 section 6.2.2) and hands it on in the request's URL; it resolves the client's address once, from the
+// trusted proxies; it deletes from the request's own header the names only a gateway may set: those that carry identity
+// (X-Consumer-*), those that carry forwarding (Forwarded, X-Forwarded-*, X-Real-IP, …) unless a trusted proxy sent them,
+// and those that override the method or the URL. Names are recognised in every alias form (X_Consumer_Id,
+// x.consumer.id), since upstreams often fold them.
+//
+// An Entry is immutable and safe for concurrent use. A gateway has one built in; a service without a gateway makes it
+// the outermost middleware.
+type Entry struct {
+	cfg        EntryConfig
+	proxies    proxySet
+	owned      canonical.NameSet // deleted whoever sent them
+	forwarding canonical.NameSet // deleted unless a trusted peer sent them in their exact form
+	framing    canonical.NameSet // alias forms deleted; the exact ones are net/http's business
+	pass       canonical.NameSet
+}
+
+// identityHeaders are what the proxy tells upstreams about the caller.
+//
+//nolint:gochecknoglobals // a constant list
+var identityHeaders = []string{
+	"X-Consumer-Id", "X-Consumer-Custom-Id", "X-Consumer-Username", "X-Consumer-Groups", "X-Authenticated-Groups",
+	"X-Credential-Identifier", "X-Credential-Username", "X-Anonymous-Consumer", "X-Authenticated-Scope", "X-Authenticated-Userid",
+}
+
+// forwardingHeaders are what proxies in front may say about the original request, beside everything that begins with
+// X-Forwarded-.
+//
+//nolint:gochecknoglobals // a constant list
+var forwardingHeaders = []string{
+	"Forwarded", "X-Forwarded", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip",
+	"Fastly-Client-Ip", "X-Original-Url", "X-Original-Uri", "X-Original-Host", "X-Rewrite-Url", "X-Host",
+	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+}
+
+// framingHeaders decide where a message ends and what may be done with its connection.
+//
+//nolint:gochecknoglobals // a constant list
+var framingHeaders = []string{
+	"Content-Length", "Transfer-Encoding", "Host", "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect",
+}
+
+// NewEntry checks c and returns an Entry. The error joins all problems.
+func NewEntry(c EntryConfig) (*Entry, error) {
+	var errs []error
+	e := &Entry{cfg: c}
+	for i, p := range c.TrustedProxies {
+		if !p.IsValid() {
+			errs = append(errs, fmt.Errorf("policy: EntryConfig.TrustedProxies[%d] %q is not a network; use netip.ParsePrefix", i, p))
+			continue
+		}
+		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+		}
+		e.proxies = append(e.proxies, p.Masked())
+	}
+	e.cfg.ClientAddressHeader = headerOr(&errs, "ClientAddressHeader", c.ClientAddressHeader, "X-Forwarded-For")
+	owned := slices.Clone(identityHeaders)
+	for i, name := range c.OwnedHeaders {
+		owned = append(owned, headerOr(&errs, fmt.Sprintf("OwnedHeaders[%d]", i), name, ""))
+	}
+	e.owned = canonical.NewNameSet(owned...)
+	for i, name := range c.PassHeaders {
+		if headerOr(&errs, fmt.Sprintf("PassHeaders[%d]", i), name, ""); e.owned.Contains(name) {
+			errs = append(errs, fmt.Errorf("policy: EntryConfig.PassHeaders[%d] %q belongs to the gateway and cannot be passed", i, name))
+		}
+	}
+	e.pass = canonical.NewNameSet(c.PassHeaders...)
+	e.forwarding = canonical.NewNameSet(forwardingHeaders...)
+	e.framing = canonical.NewNameSet(framingHeaders...)
+	e.cfg.MaxHeaderFields = orDefault(c.MaxHeaderFields, DefaultMaxHeaderFields)
+	e.cfg.MaxQueryParams = orDefault(c.MaxQueryParams, DefaultMaxQueryParams)
+	e.cfg.MaxURLLength = orDefault(c.MaxURLLength, DefaultMaxURLLength)
+	e.cfg.ReadProgress = orDefault(c.ReadProgress, DefaultProgress)
+	e.cfg.WriteProgress = orDefault(c.WriteProgress, DefaultProgress)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	e.cfg.TrustedProxies, e.cfg.OwnedHeaders, e.cfg.PassHeaders = nil, nil, nil // the caller's slices are not kept
+	return e, nil
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// headerOr checks a header name and returns its canonical form, or def for "".
+func headerOr(errs *[]error, field, name, def string) string {
+	if name == "" && def != "" {
+		return def
+	}
+	if !isToken(name) {
+		*errs = append(*errs, fmt.Errorf("policy: EntryConfig.%s %q is not a header name (RFC 9110 section 5.1)", field, name))
+	}
+	return http.CanonicalHeaderKey(name)
+}
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// Name returns "entry".
+func (*Entry) Name() string { return "entry" }
+
+// Contract says that the client's address is known to everything inside.
+func (*Entry) Contract() Contract { return Contract{Provides: []Fact{ClientAddress}} }
+
+// Wrap returns a handler that guards next. Requests it refuses never reach next.
+func (e *Entry) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w, x, err := e.Enter(w, r)
+		r = e.Bind(x, r)
+		if err != nil {
+			Refuse(w, r, e.Name(), err)
+		} else {
+			next.ServeHTTP(w, r)
+		}
+		e.Leave(w, x) // after a panic the connection is closed anyway
+	})
+}
+
+// Enter, Bind and Leave are Wrap in three steps, for routers that look at the request in between. Enter judges r and
+// returns the writer and the Exchange to go on with; on an error, which is an [*Error], the request must be refused.
+// Bind returns the request to go on with. Leave is called once the answer is complete, not after a panic.
+//
+// Below another Entry it keeps that one's Exchange, with the client address found there, and only looks at the path
+// again, which a handler in between may have changed.
+func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *Exchange, error) {
+	x := ExchangeFrom(r.Context())
+	var rw *respw.Writer
+	if x == nil {
+		x = newExchange(r)
+		if _, ok := w.(*respw.Writer); !ok {
+			x.writer.Init(w)
+			rw = &x.writer
+		}
+	}
+	if rw == nil {
+		rw = respw.Wrap(w)
+	}
+	inner := x.Path() != ""
+	srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if !inner && e.cfg.WriteProgress > 0 && (srv == nil || srv.WriteTimeout <= 0) {
+		rw.LimitWrites(e.cfg.WriteProgress)
+	}
+	if !inner && e.cfg.ReadProgress > 0 && (srv == nil || srv.ReadTimeout <= 0) {
+		x.body.init(w, r, e.cfg.ReadProgress)
+	}
+	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+		// An HTTP/1.0 message with a Transfer-Encoding has no agreed end; net/http deletes the field before anyone can
+		// see it, so no such connection is used twice (RFC 9112 section 6.1).
+		rw.Header()["Connection"] = []string{"close"}
+	}
+	err := e.admit(x, r, inner)
+	return rw, x, err
+}
+
+// admit runs the checks, cheapest first.
+func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.scheme = schemeOf(r)
+	if e.cfg.ErrorHandler != nil || !inner {
+		x.onError = e.cfg.ErrorHandler
+	}
+	if err := e.checkTarget(r); err != nil {
+		return err
+	}
+	if err := e.checkLimits(r); err != nil {
+		return err
+	}
+	host, port, err := canonical.Host(r.Host)
+	if err != nil && r.Host != "" {
+		return badRequest("bad_host", err)
+	}
+	path, err := canonical.Path(r.URL, canonical.PathOptions{AllowEncodedSlash: e.cfg.AllowEncodedSlash})
+	if err != nil {
+		var pe *canonical.PathError
+		if errors.As(err, &pe) {
+			return badRequest("path_"+pe.Reason, err)
+		}
+		return badRequest("path", err)
+	}
+	x.host, x.port, x.path = host, port, path
+	if inner {
+		return nil
+	}
+	x.client = x.peer
+	if x.trusted = e.proxies.contains(x.peer); x.trusted {
+		x.client = e.proxies.client(x.peer, r.Header, e.cfg.ClientAddressHeader)
+		x.scheme = forwardedScheme(r.Header, x.scheme)
+	}
+	e.clean(r.Header, x.trusted)
+	return nil
+}
+
+func schemeOf(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// forwardedScheme returns what the nearest trusted proxy says about the client's side; only the two schemes we serve count.
+func forwardedScheme(h http.Header, scheme string) string {
+	v := h["X-Forwarded-Proto"]
+	if len(v) == 0 {
+		return scheme
+	}
+	last := v[len(v)-1]
+	last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	switch {
+	case strings.EqualFold(last, "https"):
+		return "https"
+	case strings.EqualFold(last, "http"):
+		return "http"
+	default:
+		return scheme
+	}
+}
+
+func badRequest(code string, cause error) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: code, Message: "Bad request", Err: cause}
+}
+
+// Causes of refusals, for logs.
+var (
+	errMethod    = errors.New("policy: method is not a token")
+	errTarget    = errors.New("policy: request target is not a path")
+	errScheme    = errors.New("policy: request target has a scheme other than http and https")
+	errQueryByte = errors.New("policy: query holds a fragment delimiter or a control character")
+	errParams    = errors.New("policy: too many query parameters")
+)
+
+// checkTarget refuses methods and request targets that cannot be forwarded with one meaning. The absolute form is
+// accepted because RFC 9112 section 3.2.2 demands it; its authority is in r.Host then, and is routed like one.
+func (e *Entry) checkTarget(r *http.Request) error {
+	switch r.Method {
+	case http.MethodConnect, http.MethodTrace, "PRI":
+		return &Error{
+			Status: http.StatusMethodNotAllowed, Code: "method_not_supported", Message: "Method not allowed",
+			Header: http.Header{"Allow": {"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"}, "Connection": {"close"}},
+		}
+	}
+	if len(r.Method) > maxMethodLength {
+		return &Error{Status: http.StatusNotImplemented, Code: "method_too_long", Message: "Method not implemented"}
+	}
+	if r.Method != "" && !isToken(r.Method) { // "" means GET to net/http
+		return badRequest("bad_method", errMethod)
+	}
+	if r.ProtoMajor == 1 && r.ProtoMinor > 1 {
+		return &Error{Status: http.StatusHTTPVersionNotSupported, Code: "http_version", Message: "HTTP version not supported"}
+	}
+	u := r.URL
+	if u == nil || u.Opaque != "" || u.User != nil || u.Path == "" || u.Path == "*" {
+		return badRequest("bad_target", errTarget)
+	}
+	if s := u.Scheme; s != "" && s != "http" && s != "https" {
+		return badRequest("bad_scheme", errScheme)
+	}
+	return nil
+}
+
+func (e *Entry) checkLimits(r *http.Request) error {
+	u := r.URL
+	path := max(len(u.Path), len(u.RawPath))
+	if limit := e.cfg.MaxURLLength; limit >= 0 && (path+len(u.RawQuery) > limit || len(r.RequestURI) > limit+len(r.Host)+len("https://?")) {
+		return &Error{Status: http.StatusRequestURITooLong, Code: "url_too_long", Message: "Request URI too long"}
+	}
+	if limit := e.cfg.MaxHeaderFields; limit >= 0 {
+		n := 0
+		for _, values := range r.Header {
+			n += len(values)
+		}
+		if n > limit {
+			return &Error{Status: http.StatusRequestHeaderFieldsTooLarge, Code: "too_many_headers", Message: "Too many header fields"}
+		}
+	}
+	if u.RawQuery == "" {
+		return nil
+	}
+	for i := range len(u.RawQuery) {
+		if c := u.RawQuery[i]; c <= ' ' || c == '#' || c == 0x7f {
+			return badRequest("bad_query", errQueryByte)
+		}
+	}
+	if limit := e.cfg.MaxQueryParams; limit >= 0 && strings.Count(u.RawQuery, "&")+1 > limit {
+		return badRequest("too_many_query_params", errParams)
+	}
+	return nil
+}
+
+// clean deletes the header names a client may not set.
+func (e *Entry) clean(h http.Header, trusted bool) {
+	for name := range h {
+		switch {
+		case e.owned.Contains(name):
+			delete(h, name)
+		case e.framing.Contains(name):
+			if !e.framing.Exact(name) {
+				delete(h, name)
+			}
+		case isForwarded(name):
+			if name == "X-Forwarded-For" && e.cfg.InsecureAppendForwardedFor {
+				continue
+			}
+			// http.CanonicalHeaderKey leaves names with a space or such as they are, so an exact one is its own key.
+			if (!trusted || strings.ContainsAny(name, "_.") || http.CanonicalHeaderKey(name) != name) && !e.passes(name) {
+				delete(h, name)
+			}
+		case e.forwarding.Contains(name):
+			if (!trusted || !e.forwarding.Exact(name)) && !e.passes(name) {
+				delete(h, name)
+			}
+		}
+	}
+}
+
+func (e *Entry) passes(name string) bool { return e.pass.Exact(name) }
+
+// isForwarded reports whether name begins with X-Forwarded- in any alias form.
+func isForwarded(name string) bool {
+	const prefix = "x-forwarded-"
+	if len(name) <= len(prefix) || name[0]|0x20 != 'x' {
+		return false
+	}
+	for i := range len(prefix) {
+		c := name[i]
+		if prefix[i] == '-' {
+			if c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' {
+				return false
+			}
+		} else if c|0x20 != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Bind returns the request to go on with; see [Entry.Enter]. It is a shallow copy of r whose context holds x and whose
+// URL has the canonical path.
+func (e *Entry) Bind(x *Exchange, r *http.Request) *http.Request {
+	var r2 *http.Request
+	if ExchangeFrom(r.Context()) == x {
+		r2 = new(http.Request)
+		*r2 = *r
+	} else {
+		r2 = x.attach(r)
+	}
+	if u := r.URL; u != nil {
+		if path := x.Path(); path != "" && (u.EscapedPath() != path || u.Scheme != "" || u.Host != "") {
+			r2.URL = &url.URL{RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+			canonical.SetPath(r2.URL, path)
+		}
+	}
+	x.body.bind(r2)
+	return r2
+}
+
+// Leave ends what [Entry.Enter] began: it lifts the deadlines set for this request.
+func (e *Entry) Leave(w http.ResponseWriter, x *Exchange) {
+	if rw, ok := w.(*respw.Writer); ok {
+		rw.Finish()
+	}
+	x.body.leave()
+}

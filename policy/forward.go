@@ -1,0 +1,38 @@
+package policy
+
+import (
+	"net/http"
+	"time"
+)
+
+// Forward says how the request to the upstream is made from the one that came in. The zero Forward sends the canonical
+// path as it is, to the target's own host.
+type Forward struct {
+	// StripPath removes what the route's pattern matched from the beginning of the path: /v1/users/42 becomes /42 under
+	// the subtree pattern /v1/users/*rest.
+	StripPath bool
+	// Path is put before what is left, with exactly one slash between. It begins with a slash, or is empty.
+	Path string
+	// PreserveHost sends the client's Host instead of the target's.
+	PreserveHost bool
+	// Host is sent as Host, whatever the client and the target say.
+	Host string
+	// Rewrite changes the outgoing request last, after the hop-by-hop fields have gone and before the gateway sets the
+	// header fields it owns, so that it cannot be undone by a client's Connection header nor forge an identity. in is
+	// read-only. Only upstreams call it. Nil changes nothing.
+	Rewrite func(in, out *http.Request)
+	// Timeouts that are set replace those of the upstream.
+	Timeouts Timeouts
+}
+
+// Timeouts bound an upstream request. In each field zero means the default, negative means no bound.
+type Timeouts struct {
+	// Connect bounds the making of a connection, TLS included. Default 3 s.
+	Connect time.Duration
+	// FirstByte bounds the wait for the head of the final answer, from when the request was sent. Default 30 s.
+	FirstByte time.Duration
+	// Idle bounds each pause within the body of the answer. Default 60 s.
+	Idle time.Duration
+	// Total bounds the whole exchange with the upstream, all tries included. Default: no bound.
+	Total time.Duration
+}

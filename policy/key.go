@@ -1,0 +1,150 @@
+package policy
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+)
+
+// Key tells requests apart: rate limits count by it, hash balancing places by it. Make one with ByConsumer,
+// ByClientAddress, … or [ByFunc]. The zero Key puts all requests together.
+type Key struct {
+	// Name says what the key is made of, such as "consumer" or "header:X-Tenant". It is part of the counted key, so
+	// that equal values of different keys never share a counter.
+	Name string
+	// Requires lists the facts that must be known before Of can answer; a Contract takes them over.
+	Requires []Fact
+	// Of appends the request's value to dst and reports whether there is one. A value is any bytes. It is safe for
+	// concurrent use, and must not keep dst.
+	Of func(dst []byte, r *http.Request) ([]byte, bool)
+}
+
+// Or returns a key that uses the next one where k has no value. It requires what k requires only when there is no next:
+// a fallback makes a requirement a preference.
+func (k Key) Or(next Key) Key {
+	first, second := k, next
+	return Key{
+		Name:     first.Name + "|" + second.Name,
+		Requires: slices.Clone(second.Requires),
+		Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+			// The name goes before the value, or a consumer could choose an id that is another client's address.
+			n := len(dst)
+			if b, ok := first.appendTo(append(append(dst, first.Name...), 0), r); ok {
+				return b, true
+			}
+			return second.appendTo(append(append(dst[:n], second.Name...), 0), r)
+		},
+	}
+}
+
+func (k Key) appendTo(dst []byte, r *http.Request) ([]byte, bool) {
+	if k.Of == nil {
+		return dst, true
+	}
+	return k.Of(dst, r)
+}
+
+// ByConsumer tells requests apart by the consumer's id. Without a consumer it has no value.
+func ByConsumer() Key {
+	return Key{Name: "consumer", Requires: []Fact{Authenticated}, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		c := ExchangeFrom(r.Context()).Consumer()
+		if c == nil || c.ID == "" {
+			return dst, false
+		}
+		return append(dst, c.ID...), true
+	}}
+}
+
+// ByCredential tells requests apart by the kind and the name of the credential used, so that a consumer's keys count
+// separately. Without a credential it has no value.
+func ByCredential() Key {
+	return Key{Name: "credential", Requires: []Fact{Authenticated}, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		id := ExchangeFrom(r.Context()).Identity()
+		if id.Credential == "" {
+			return dst, false
+		}
+		dst = append(append(dst, id.Kind...), 0)
+		return append(dst, id.Credential...), true
+	}}
+}
+
+// ByClientAddress tells requests apart by the client's address: an IPv4 address as it is, an IPv6 address by its first
+// 64 bits, because one host commands that many addresses. Where the address is not known it has no value.
+func ByClientAddress() Key {
+	return Key{Name: "client_address", Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		x := ExchangeFrom(r.Context())
+		addr := x.ClientAddr()
+		if x == nil {
+			addr = peerAddr(r.RemoteAddr)
+		}
+		if !addr.IsValid() {
+			return dst, false
+		}
+		if addr.Is6() {
+			a := addr.As16()
+			clear(a[8:])
+			addr = netip.AddrFrom16(a)
+		}
+		return addr.AppendTo(dst), true
+	}}
+}
+
+// ByHeader tells requests apart by a request header field. A repeated field counts as one with all its values, so that
+// a client cannot choose which one is looked at. An absent or empty field has no value.
+func ByHeader(name string) Key {
+	name = http.CanonicalHeaderKey(name)
+	return Key{Name: "header:" + name, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		n := len(dst)
+		for i, v := range r.Header[name] {
+			if i > 0 {
+				dst = append(dst, 0)
+			}
+			dst = append(dst, v...)
+		}
+		return dst, len(dst) > n
+	}}
+}
+
+// ByCookie tells requests apart by the first cookie of that name. An absent or empty cookie has no value.
+func ByCookie(name string) Key {
+	return Key{Name: "cookie:" + name, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		c, err := r.Cookie(name)
+		if err != nil || c.Value == "" {
+			return dst, false
+		}
+		return append(dst, c.Value...), true
+	}}
+}
+
+// ByPath tells requests apart by their canonical path, without the query. All spellings of a path are one.
+func ByPath() Key {
+	return Key{Name: "path", Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		p := ExchangeFrom(r.Context()).Path()
+		if p == "" {
+			var err error
+			if p, err = canonical.Path(r.URL, canonical.PathOptions{AllowEncodedSlash: true}); err != nil {
+				return dst, false
+			}
+		}
+		return append(dst, p...), true
+	}}
+}
+
+// ByRoute tells requests apart by the route that took them. Outside a gateway it has no value.
+func ByRoute() Key {
+	return Key{Name: "route", Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		route := ExchangeFrom(r.Context()).Route()
+		return append(dst, route...), route != ""
+	}}
+}
+
+// ByFunc makes a key of a function of the application's. The function is safe for concurrent use; "" means no value.
+// requires lists the facts it relies on.
+func ByFunc(name string, f func(*http.Request) string, requires ...Fact) Key {
+	return Key{Name: name, Requires: slices.Clone(requires), Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		v := f(r)
+		return append(dst, v...), v != ""
+	}}
+}

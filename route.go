@@ -1,0 +1,241 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/router"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Forward says how the request to an upstream is made; see [policy.Forward].
+type Forward = policy.Forward
+
+// Route sends the requests it matches through its plugins to its handler.
+type Route struct {
+	// Name names the route in logs, metrics and errors. It is required and unique.
+	Name string
+	// Match says which requests the route takes. The zero Match takes all that no other route takes.
+	Match Match
+	// Plugins run in this order, the first outermost, inside those of the Config.
+	Plugins []Plugin
+	// Handler answers: an [*Upstream], or any handler of the application. It is required.
+	Handler http.Handler
+	// Forward says how the handler's request is made from the client's. Path and host apply to any Handler; Rewrite and
+	// Timeouts apply where the request reaches an [*Upstream], also behind other handlers.
+	Forward Forward
+	// Streaming says that bodies of this route must pass as they come: a plugin that buffers is an error.
+	Streaming bool
+	// MaxBody bounds the request body in bytes: 413 beyond, before anything is read when the length is declared. 0 means
+	// no bound while the body streams.
+	MaxBody int64
+	// Priority orders regular expressions: the higher goes first.
+	Priority int
+}
+
+// Match holds the criteria of a route. All kinds that are set must hold; within a kind any of the listed values may.
+//
+// Which route wins when several match is decided when the table is built, by rules and not by the order written: the
+// one with more kinds of criteria; then host over headers over query over path over method; a plain host over one with
+// a wildcard; more header conditions, more query conditions; an exact path, then a regular expression (by Priority), a
+// path with parameters, a subtree, a raw prefix; the longer pattern; and only then the order written. Each host and each
+// path of a route competes on its own. Two routes that no request could tell apart are an error.
+type Match struct {
+	// Hosts are host names: exact, *.example.com or example.* (the star stands for one or more labels), each optionally
+	// with a port.
+	Hosts []string
+	// Methods are request methods, in upper case. A route that lists GET also takes HEAD. Empty means all.
+	Methods []string
+	// Schemes are "http" and "https", as the client sees them. Empty means both. Schemes do not count as a criterion.
+	Schemes []string
+	// SNIs are TLS server names, exact or *.example.com.
+	SNIs []string
+	// Paths are patterns: /users matches exactly that, /users/:id one segment that becomes the path value id, and
+	// /files/*rest the whole subtree, /files included, whose rest becomes the path value rest.
+	Paths []string
+	// Prefixes are raw string prefixes without wildcards: /rou matches /route.
+	Prefixes []string
+	// Regexps are regular expressions (RE2) anchored at the start of the canonical path. Captures become path values, by
+	// name and by number.
+	Regexps []string
+	// Headers are header fields of which all must be present with any of the values listed; no values means any. Values
+	// compare without case; one that begins with ~ is a regular expression.
+	Headers map[string][]string
+	// Query are query parameters, like Headers, but compared exactly.
+	Query map[string][]string
+	// Func decides last, when all else holds. It must be quick, safe for concurrent use, and change nothing.
+	Func func(*http.Request) bool
+}
+
+func (m Match) criteria(name string, priority int) router.Route {
+	return router.Route{
+		Name: name, Hosts: m.Hosts, Methods: m.Methods, Schemes: m.Schemes, SNIs: m.SNIs, Paths: m.Paths,
+		Prefixes: m.Prefixes, Regexps: m.Regexps, Headers: m.Headers, Query: m.Query, Func: m.Func, Priority: priority,
+	}
+}
+
+// route is a Route made ready to serve.
+type route struct {
+	name    string
+	handler http.Handler
+	forward *policy.Forward // nil when zero
+	plugins []string        // names, for listings
+	target  http.Handler    // as configured, for listings
+}
+
+// compile checks rt and composes its handler; outer are the plugins of the Config.
+func (rt Route) compile(outer []Plugin, logger panicLogger) (route, error) {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("gateway: route %q: "+format, append([]any{rt.Name}, args...)...))
+	}
+	if rt.Name == "" {
+		bad("Name is empty; every route needs one for logs, metrics and errors")
+	}
+	if isNil(rt.Handler) {
+		bad("Handler is nil; set an *Upstream or any http.Handler")
+	}
+	if rt.MaxBody < 0 {
+		bad("MaxBody %d is negative; 0 means no bound", rt.MaxBody)
+	}
+	if p := rt.Forward.Path; p != "" {
+		if c, err := canonical.Literal(p, canonical.PathOptions{AllowEncodedSlash: true}); err != nil || c != p {
+			bad("Forward.Path %q is not a canonical path; write it absolute, without dot segments or repeated slashes", p)
+		}
+	}
+	if h := rt.Forward.Host; h != "" {
+		if _, _, err := canonical.Host(h); err != nil {
+			bad("Forward.Host %q is not a host with an optional port", h)
+		}
+	}
+	ok := checkPlugins(fmt.Sprintf("gateway: route %q: Plugins", rt.Name), rt.Plugins, &errs)
+	if rt.Streaming {
+		for _, p := range append(append([]Plugin{}, outer...), rt.Plugins...) {
+			if isNil(p) {
+				continue
+			}
+			if c, _ := policy.ContractOf(p); c.BuffersRequest || c.BuffersResponse {
+				bad("is Streaming, but plugin %q buffers; take one of them away", policy.NameOf(p))
+			}
+		}
+	}
+	if !ok || len(errs) > 0 {
+		return route{}, errors.Join(errs...)
+	}
+
+	out := route{name: rt.Name, target: rt.Handler}
+	h := rt.Handler
+	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
+		h = &forwarder{next: h, forward: f}
+	}
+	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.Rewrite != nil || f.Timeouts != (Timeouts{}) {
+		out.forward = &f
+	}
+	if rt.MaxBody > 0 {
+		h = &bodyLimit{next: h, limit: rt.MaxBody}
+	}
+	h, err := chain(rt.Plugins, h)
+	if err == nil {
+		h, err = chain(outer, &guard{next: h, log: logger})
+	}
+	if err != nil {
+		bad("%w", err)
+		return route{}, errors.Join(errs...)
+	}
+	out.handler = &guard{next: h, log: logger}
+	for _, p := range rt.Plugins {
+		out.plugins = append(out.plugins, policy.NameOf(p))
+	}
+	return out, nil
+}
+
+// checkPlugins reports nil plugins, which the unchecked result of a failed constructor is.
+func checkPlugins(where string, plugins []Plugin, errs *[]error) bool {
+	ok := true
+	for i, p := range plugins {
+		if isNil(p) {
+			ok = false
+			*errs = append(*errs, fmt.Errorf("%s[%d] is nil; check the error of its constructor", where, i))
+		}
+	}
+	return ok
+}
+
+// forwarder gives its handler the path and the host that Forward asks for.
+type forwarder struct {
+	next    http.Handler
+	forward policy.Forward
+}
+
+func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	stripped := false
+	var rest string
+	if f.forward.StripPath {
+		// A plugin may have rewritten the path; then there is nothing of the pattern to strip.
+		rest, stripped = strings.CutPrefix(path, policy.ExchangeFrom(r.Context()).MatchedPath())
+	}
+	joined := joinPath(f.forward.Path, path, rest, stripped)
+	u := &url.URL{RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+	canonical.SetPath(u, joined)
+	// Stripping a raw prefix may leave dot segments where there were none: /a is a prefix of /a../b.
+	again, err := canonical.Path(u, canonical.PathOptions{AllowEncodedSlash: true})
+	if err != nil {
+		policy.Refuse(w, r, "gateway", &policy.Error{Status: http.StatusBadRequest, Code: "path_after_strip", Message: "Bad request", Err: err})
+		return
+	}
+	canonical.SetPath(u, again)
+	out := new(http.Request)
+	*out = *r
+	out.URL = u
+	if f.forward.Host != "" {
+		out.Host = f.forward.Host
+	}
+	f.next.ServeHTTP(w, out)
+}
+
+// joinPath puts base before path, or before rest when the pattern's part was stripped from path, with exactly one slash
+// between them. A slash at the end of the client's path survives; an empty rest adds none of its own.
+func joinPath(base, path, rest string, stripped bool) string {
+	base = strings.TrimSuffix(base, "/")
+	if !stripped {
+		if path == "/" && base != "" {
+			return base
+		}
+		return base + path
+	}
+	switch {
+	case rest == "" && (base == "" || len(path) > 1 && path[len(path)-1] == '/'):
+		return base + "/"
+	case rest == "" || rest[0] == '/':
+		return base + rest
+	default:
+		return base + "/" + rest
+	}
+}
+
+// bodyLimit refuses request bodies beyond its limit. What reads the body sees an *http.MaxBytesError there.
+type bodyLimit struct {
+	next  http.Handler
+	limit int64
+}
+
+func (b *bodyLimit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > b.limit {
+		policy.Refuse(w, r, "gateway", &policy.Error{
+			Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Message: "Request body too large",
+		})
+		return
+	}
+	if r.ContentLength < 0 && r.Body != nil && r.Body != http.NoBody {
+		out := new(http.Request)
+		*out = *r
+		out.Body = http.MaxBytesReader(w, r.Body, b.limit)
+		r = out
+	}
+	b.next.ServeHTTP(w, r)
+}

@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// What [NewServer] sets, and [CheckServer] compares with.
+const (
+	readHeaderTimeout    = 5 * time.Second
+	idleTimeout          = 60 * time.Second
+	maxHeaderBytes       = 64 << 10
+	maxConcurrentStreams = 100
+)
+
+// NewServer returns a server for h with defaults a gateway can stand on: 5 s for a request head, 60 s for an idle
+// connection, 64 KiB of header, HTTP/1.1 and HTTP/2 over TLS (1.2 at least), 100 streams per HTTP/2 connection with
+// small windows and pings against dead peers, and "OPTIONS *" left to h. It has no ReadTimeout and no WriteTimeout,
+// which would cut uploads and streams: a gateway bounds the progress of both by itself (see [policy.EntryConfig]).
+// The server's own errors go to slog.Default() at the time of the call, as warnings. All fields may be changed before
+// the server is used.
+func NewServer(addr string, h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	return &http.Server{
+		Addr:                         addr,
+		Handler:                      h,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		TLSConfig:                    &tls.Config{MinVersion: tls.VersionTLS12},
+		Protocols:                    &protocols,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxConcurrentStreams,
+			MaxDecoderHeaderTableSize:     4 << 10,
+			MaxEncoderHeaderTableSize:     4 << 10,
+			MaxReadFrameSize:              16 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			MaxReceiveBufferPerStream:     256 << 10,
+			SendPingTimeout:               15 * time.Second,
+			PingTimeout:                   15 * time.Second,
+			WriteByteTimeout:              10 * time.Second,
+		},
+		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	}
+}
+
+// CheckServer says what is risky about a server that [NewServer] did not make, one sentence each; none means that
+// nothing was found. A nil server is one finding.
+func CheckServer(srv *http.Server) []string {
+	if srv == nil {
+		return []string{"the server is nil"}
+	}
+	var found []string
+	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	if srv.Handler == nil {
+		say("Handler is nil: the server answers with http.DefaultServeMux, to which any imported package may have added")
+	}
+	if srv.ReadHeaderTimeout <= 0 && srv.ReadTimeout <= 0 {
+		say("ReadHeaderTimeout is not set: a client may take for ever over a request head or a TLS handshake; set %v", readHeaderTimeout)
+	}
+	if srv.IdleTimeout <= 0 && srv.ReadTimeout <= 0 {
+		say("IdleTimeout is not set: idle connections stay open for ever; set %v", idleTimeout)
+	}
+	if srv.MaxHeaderBytes <= 0 || srv.MaxHeaderBytes > 1<<20 {
+		say("MaxHeaderBytes %d allows 1 MiB of header or more per request; set %d", srv.MaxHeaderBytes, maxHeaderBytes)
+	}
+	if srv.ReadTimeout > 0 {
+		say("ReadTimeout %v cuts every upload that takes longer; leave it 0, the gateway bounds pauses instead", srv.ReadTimeout)
+	}
+	if srv.WriteTimeout > 0 {
+		say("WriteTimeout %v cuts every download, event stream and gRPC call that takes longer; leave it 0, the gateway bounds pauses instead", srv.WriteTimeout)
+	}
+	if !srv.DisableGeneralOptionsHandler {
+		say("DisableGeneralOptionsHandler is false: net/http answers \"OPTIONS *\" by itself, past every plugin")
+	}
+	if p := srv.Protocols; p != nil && p.UnencryptedHTTP2() {
+		say("Protocols allows HTTP/2 without TLS: clients may upgrade past a proxy in front that only looks at HTTP/1")
+	}
+	if c := srv.TLSConfig; c != nil && c.MinVersion != 0 && c.MinVersion < tls.VersionTLS12 {
+		say("TLSConfig.MinVersion allows TLS older than 1.2")
+	}
+	if srv.HTTP2 == nil || srv.HTTP2.MaxConcurrentStreams <= 0 || srv.HTTP2.MaxConcurrentStreams > 250 {
+		say("HTTP2.MaxConcurrentStreams is not set: one connection may run 250 requests at a time; set %d", maxConcurrentStreams)
+	}
+	return found
+}
+
+// Run serves with srv until ctx ends, then drains: the server stops accepting and waits for its connections, then the
+// gateway is shut down. Both together take at most [Config.DrainTimeout], after which connections are cut. It returns
+// nil after a clean drain. When a listener fails, Run ends the rest likewise and returns that error. A gateway that was
+// run is shut down when Run returns.
+//
+// The listeners are served as they are (wrap them in TLS yourself); without any, srv.Addr is listened on, with TLS when
+// srv.TLSConfig has certificates. A srv without Handler gets the gateway.
+func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener) error {
+	t := g.table.Load()
+	if t == nil {
+		return ErrShutdown
+	}
+	if srv == nil {
+		return errors.New("gateway: Run needs a server; use NewServer")
+	}
+	if srv.Handler == nil {
+		srv.Handler = g
+	}
+	serve := srv.Serve
+	if len(ls) == 0 {
+		addr := srv.Addr
+		useTLS := hasCertificates(srv.TLSConfig)
+		if useTLS {
+			serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+		}
+		if addr == "" && useTLS {
+			addr = ":https"
+		} else if addr == "" {
+			addr = ":http"
+		}
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		if err != nil {
+			return errors.Join(fmt.Errorf("gateway: %w", err), g.shutdownNow())
+		}
+		ls = []net.Listener{l}
+	}
+	failed := make(chan error, len(ls))
+	for _, l := range ls {
+		go func() { failed <- serve(l) }()
+	}
+	running := len(ls)
+	var serveErr error
+	select {
+	case <-ctx.Done():
+	case err := <-failed:
+		running--
+		if !errors.Is(err, http.ErrServerClosed) { // else somebody shut the server down: drain with it
+			serveErr = fmt.Errorf("gateway: serving failed: %w", err)
+		}
+	}
+
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.drain)
+	defer cancel()
+	err := srv.Shutdown(drain)
+	if err != nil {
+		err = fmt.Errorf("gateway: connections were cut: %w", errors.Join(err, srv.Close()))
+	}
+	for range running {
+		<-failed // every Serve has returned or is about to
+	}
+	return errors.Join(serveErr, err, g.Shutdown(drain))
+}
+
+// shutdownNow ends a gateway that never served.
+func (g *Gateway) shutdownNow() error {
+	ctx, cancel := context.WithTimeout(context.Background(), DefaultDrainTimeout)
+	defer cancel()
+	return g.Shutdown(ctx)
+}
+
+func hasCertificates(c *tls.Config) bool {
+	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
+}

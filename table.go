@@ -1,0 +1,200 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-go/gateway/internal/router"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// table is one Config made ready to serve. It is immutable but for the count of who uses it.
+type table struct {
+	entry    *policy.Entry
+	index    *router.Table
+	routes   []route
+	notFound http.Handler
+	refusing http.Handler // answers with the error in the request's context
+	compat   Compat
+	plugins  []string // names of the gateway-wide plugins
+	owns     []io.Closer
+	drain    time.Duration
+	log      panicLogger
+	version  string
+
+	refs    atomic.Int64 // requests in flight, and one for the gateway while the table is current
+	retired sync.Once
+	onEnd   func(*table) // called once, when refs reached zero
+}
+
+// compile checks c whole and builds its table. The error joins all problems.
+func (c Config) compile() (*table, error) {
+	var errs []error
+	t := &table{compat: c.Compat, log: panicLogger{c.Logger}, drain: c.DrainTimeout}
+	if t.drain == 0 {
+		t.drain = DefaultDrainTimeout
+	}
+	if c.DrainTimeout < 0 {
+		errs = append(errs, fmt.Errorf("gateway: Config.DrainTimeout %v is negative", c.DrainTimeout))
+	}
+	var err error
+	if t.entry, err = policy.NewEntry(c.EntryConfig); err != nil {
+		errs = append(errs, err)
+	}
+	outer := c.Plugins
+	if !checkPlugins("gateway: Config.Plugins", outer, &errs) {
+		outer = nil // reported; the routes are still worth checking
+	}
+	for _, p := range outer {
+		t.plugins = append(t.plugins, policy.NameOf(p))
+	}
+	criteria := make([]router.Route, len(c.Routes))
+	t.routes = make([]route, len(c.Routes))
+	names := make(map[string]int, len(c.Routes))
+	for i, rt := range c.Routes {
+		if first, ok := names[rt.Name]; ok && rt.Name != "" {
+			errs = append(errs, fmt.Errorf("gateway: Routes[%d] and Routes[%d] are both named %q; names are unique", first, i, rt.Name))
+		} else {
+			names[rt.Name] = i
+		}
+		criteria[i] = rt.Match.criteria(rt.Name, rt.Priority)
+		if t.routes[i], err = rt.compile(outer, t.log); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if t.index, err = router.New(criteria, router.Options{AllowIdentical: c.Compat.AllowIdenticalRoutes, AllowEncodedSlash: c.AllowEncodedSlash}); err != nil {
+		errs = append(errs, err)
+	}
+	notFound := c.NotFound
+	if isNil(notFound) {
+		notFound = http.HandlerFunc(noRoute)
+	}
+	for _, x := range []struct {
+		to   *http.Handler
+		from http.Handler
+	}{{&t.notFound, notFound}, {&t.refusing, http.HandlerFunc(refuseFromContext)}} {
+		h, err := chain(outer, &guard{next: x.from, log: t.log})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("gateway: Config.Plugins: %w", err))
+			break
+		}
+		*x.to = &guard{next: h, log: t.log}
+	}
+	if t.owns, err = checkOwns(c.Owns); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	t.refs.Store(1)
+	return t, nil
+}
+
+// checkOwns drops repetitions and reports what cannot be owned.
+func checkOwns(owns []io.Closer) ([]io.Closer, error) {
+	var errs []error
+	seen := make(map[io.Closer]bool, len(owns))
+	out := make([]io.Closer, 0, len(owns))
+	for i, c := range owns {
+		switch {
+		case isNil(c):
+			errs = append(errs, fmt.Errorf("gateway: Config.Owns[%d] is nil", i))
+		case !reflect.TypeOf(c).Comparable():
+			errs = append(errs, fmt.Errorf("gateway: Config.Owns[%d] is a %T, which cannot be compared; use a pointer", i, c))
+		case !seen[c]:
+			seen[c] = true
+			out = append(out, c)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// acquire takes part in the table, and reports false when it has ended.
+func (t *table) acquire() bool {
+	if t.refs.Add(1) > 1 {
+		return true
+	}
+	t.release()
+	return false
+}
+
+func (t *table) release() {
+	if t.refs.Add(-1) == 0 {
+		t.retired.Do(func() { t.onEnd(t) })
+	}
+}
+
+// lookup finds the handler for a request that passed the entry, and tells the request and its Exchange.
+func (t *table) lookup(x *policy.Exchange, r *http.Request) (http.Handler, error) {
+	host, port := x.Host()
+	q := router.Request{Method: r.Method, Scheme: x.Scheme(), Host: host, Port: port, Path: x.Path(), HTTP: r}
+	if q.Method == "" {
+		q.Method = http.MethodGet
+	}
+	if r.TLS != nil {
+		q.SNI = strings.ToLower(r.TLS.ServerName)
+	}
+	var m router.Match
+	switch t.index.Lookup(&q, &m) {
+	case router.Found:
+		rt := &t.routes[m.Route]
+		pattern := m.Pattern
+		if pattern == "" {
+			pattern = "/" // as net/http calls what takes every path
+		}
+		// On the caller's own request, so that what stands outside the gateway sees it too.
+		r.Pattern = pattern
+		for i := range m.Len() {
+			r.SetPathValue(m.Param(i))
+		}
+		x.SetRoute(rt.name, pattern, q.Path[:m.Matched])
+		if rt.forward != nil {
+			x.SetForward(rt.forward)
+		}
+		return rt.handler, nil
+	case router.MethodNotAllowed:
+		if t.compat.NotFoundForMethod {
+			return t.notFound, nil
+		}
+		return nil, &policy.Error{
+			Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "Method not allowed",
+			Header: http.Header{"Allow": {strings.Join(t.index.Allow(&q), ", ")}},
+		}
+	default:
+		return t.notFound, nil
+	}
+}
+
+func noRoute(w http.ResponseWriter, r *http.Request) {
+	policy.Refuse(w, r, "gateway", &policy.Error{
+		Status: http.StatusNotFound, Code: "no_route", Message: "no Route matched with those values",
+	})
+}
+
+// refusal is how the error of the entry, or of routing, reaches the innermost handler through the gateway-wide plugins.
+type refusal struct {
+	by  string
+	err error
+}
+
+type refusalKey struct{}
+
+func withRefusal(r *http.Request, by string, err error) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), refusalKey{}, refusal{by, err}))
+}
+
+func refuseFromContext(w http.ResponseWriter, r *http.Request) {
+	v, _ := r.Context().Value(refusalKey{}).(refusal)
+	policy.Refuse(w, r, v.by, v.err)
+}
+
+func versionString(n uint64) string { return strconv.FormatUint(n, 10) }
