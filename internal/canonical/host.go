@@ -50,12 +50,9 @@ func Host(authority string) (host, port string, err error) {
 	if strings.HasPrefix(authority, "[") {
 		return literalHost(authority)
 	}
-	host = authority
-	if i := strings.IndexByte(authority, ':'); i >= 0 {
-		host, port = authority[:i], authority[i+1:]
-		if !validPort(port) {
-			return refuseHost(HostBadPort)
-		}
+	host, port, found := strings.Cut(authority, ":")
+	if found && !validPort(port) {
+		return refuseHost(HostBadPort)
 	}
 	host = strings.TrimSuffix(host, ".")
 	switch {
@@ -65,7 +62,7 @@ func Host(authority string) (host, port string, err error) {
 		return refuseHost(HostTooLong)
 	}
 	fold := false
-	for i := 0; i < len(host); i++ {
+	for i := range len(host) {
 		c := host[i]
 		switch {
 		case c == '.':
@@ -112,7 +109,7 @@ func validPort(s string) bool {
 		return false
 	}
 	n := 0
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
 		}

@@ -78,7 +78,7 @@ func Path(u *url.URL, o PathOptions) (string, error) {
 // ordinary bytes, so a caller that gives them a meaning takes them out first.
 // The error, when not nil, is a *[PathError].
 func Literal(s string, o PathOptions) (string, error) {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] == '%' && !escapeAt(s, i) {
 			return refuse(ReasonBadEscape)
 		}
@@ -166,9 +166,10 @@ func inspect(s string, raw bool) (simple, ascii bool) {
 		c := s[i]
 		switch {
 		case c == '/':
-			if i+1 < len(s) && s[i+1] == '/' || suspectDot(s[i+1:]) {
+			if i+1 < len(s) && s[i+1] <= '/' && (s[i+1] == '/' || suspectDot(s[i+1:])) {
 				return false, false
 			}
+		case plain(c):
 		case raw && c == '%':
 			// The caller made sure that two digits follow.
 			d := unescapeAt(s, i)
@@ -177,7 +178,7 @@ func inspect(s string, raw bool) (simple, ascii bool) {
 			}
 			ascii = ascii && d < utf8.RuneSelf
 			i += 2
-		case raw && !pathByte(c), !raw && !plain(c):
+		case !raw || !pathByte(c):
 			return false, false
 		}
 	}

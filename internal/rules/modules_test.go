@@ -31,7 +31,7 @@ type goMod struct {
 type goWork struct {
 	Go      string
 	Use     []struct{ DiskPath string }
-	Replace []struct{ Old struct{ Path string } }
+	Replace []struct{ Old, New struct{ Path, Version string } }
 }
 
 // checkModule reports what is wrong with the go.mod in dir.
@@ -76,8 +76,13 @@ func checkWorkspace(work goWork, modules []string) []string {
 			found = append(found, "go.work: does not use "+m)
 		}
 	}
+	// The go command reads the go.mod of each required version, of ours too.
+	// A version that is not released yet is in the checkout.
 	for _, r := range work.Replace {
-		found = append(found, "go.work: replaces "+r.Old.Path)
+		dir, ours := ownPackage(r.Old.Path)
+		if !ours || r.Old.Version == "" || path.Clean(filepath.ToSlash(r.New.Path)) != dir {
+			found = append(found, "go.work: replaces "+r.Old.Path+": only a version of a module of ours, by its directory")
+		}
 	}
 	return found
 }
@@ -126,10 +131,17 @@ func TestModulesCanFail(t *testing.T) {
 
 	var work goWork
 	require.NoError(t, json.Unmarshal([]byte(`{"Go": "1.26.0", "Use": [{"DiskPath": "."}, {"DiskPath": "./contrib/redis"}],
-		"Replace": [{"Old": {"Path": "golang.org/x/time"}}]}`), &work))
-	require.Equal(t, []string{
-		"go.work: go 1.26.0, want " + goLine,
-		"go.work: does not use contrib/dns",
-		"go.work: replaces golang.org/x/time",
-	}, checkWorkspace(work, []string{".", "contrib/dns", "contrib/redis"}))
+		"Replace": [
+			{"Old": {"Path": "golang.org/x/time", "Version": "v0.15.0"}, "New": {"Path": "./time"}},
+			{"Old": {"Path": "`+modulePath+`"}, "New": {"Path": "."}},
+			{"Old": {"Path": "`+modulePath+`", "Version": "v0.1.0"}, "New": {"Path": "../gateway"}},
+			{"Old": {"Path": "`+modulePath+`", "Version": "v0.0.0"}, "New": {"Path": "."}},
+			{"Old": {"Path": "`+modulePath+`/contrib/redis", "Version": "v0.0.0"}, "New": {"Path": "./contrib/redis"}}
+		]}`), &work))
+	found := checkWorkspace(work, []string{".", "contrib/dns", "contrib/redis"})
+	require.Len(t, found, 5)
+	require.Equal(t, []string{"go.work: go 1.26.0, want " + goLine, "go.work: does not use contrib/dns"}, found[:2])
+	require.Contains(t, found[2], "go.work: replaces golang.org/x/time")
+	require.Contains(t, found[3], "go.work: replaces "+modulePath)
+	require.Contains(t, found[4], "go.work: replaces "+modulePath)
 }

@@ -1,0 +1,108 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Outcome is how a request ended; every request has exactly one.
+type Outcome string
+
+// The outcomes.
+const (
+	// OK: the request was answered. The status may still be an upstream's 500.
+	OK Outcome = "ok"
+	// Refused: a plugin or the gateway refused it; gateway.refused_by and gateway.reason say which and why.
+	Refused Outcome = "refused"
+	// Aborted: the answer was broken off by the gateway's side with [http.ErrAbortHandler], because its upstream failed
+	// in the middle, or because the client did not take the answer in time.
+	Aborted Outcome = "aborted"
+	// Panicked: a plugin or handler panicked. Status 500 stands for what a gateway then answers, unless a head was sent
+	// before; a server without a gateway cuts the connection.
+	Panicked Outcome = "panic"
+	// ClientGone: the client left before the answer was complete. The status is 499, as nginx and Kong have it, when it
+	// left before there was any answer; no such status is ever sent. A client that only closed its sending side looks
+	// the same to a server and counts as gone, too.
+	ClientGone Outcome = "client_gone"
+	// Hijacked: a handler took the connection over, for a WebSocket say. The record is written when that handler
+	// returns; what it wrote by itself is not counted.
+	Hijacked Outcome = "hijacked"
+)
+
+// statusClientGone is what nginx made the name of an answer nobody waited for.
+const statusClientGone = 499
+
+// defaultLevel keeps what clients can cause at will below Warn.
+func defaultLevel(status int, o Outcome) slog.Level {
+	switch {
+	case o == Panicked:
+		return slog.LevelError
+	case o == Aborted || status >= http.StatusInternalServerError:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// outcome judges the request after its handler ended: by returning, with the panic v, or with neither
+// (runtime.Goexit). It also returns the status to log; 0 when there was none.
+func (s *session) outcome(v any, refused *policy.Decision, tries []policy.Try) (Outcome, int) {
+	status := s.rw.Status()
+	aborted := !s.returned
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		v = nil
+	}
+	switch {
+	case v != nil:
+		if status == 0 && !s.rw.Hijacked() {
+			status = http.StatusInternalServerError
+		}
+		return Panicked, status
+	case s.rw.Hijacked():
+		return Hijacked, status
+	case s.rw.Stalled():
+		return Aborted, status
+	case s.clientGone(aborted, refused, tries):
+		if s.silent || status == 0 || refused != nil && refused.Status == statusClientGone {
+			status = statusClientGone
+		}
+		return ClientGone, status
+	case aborted:
+		return Aborted, status
+	case refused != nil:
+		return Refused, status
+	default:
+		return OK, status
+	}
+}
+
+// clientGone reports whether the client left before it had the whole answer.
+func (s *session) clientGone(aborted bool, refused *policy.Decision, tries []policy.Try) bool {
+	if refused != nil && refused.Status == statusClientGone {
+		return true
+	}
+	gone := errors.Is(s.ctx.Err(), context.Canceled)
+	if n := len(tries); aborted && n > 0 && tries[n-1].Canceled {
+		gone = true // the upstream noticed before the server did
+	}
+	return gone && (aborted || s.silent || !s.complete())
+}
+
+// complete reports whether the answer was whole when its handler returned: one of a declared length. The end of any
+// other is only sent after that.
+func (s *session) complete() bool {
+	if st := s.rw.Status(); st == http.StatusNoContent || st == http.StatusNotModified || s.method == http.MethodHead {
+		return true
+	}
+	declared := s.rw.Header()["Content-Length"]
+	if len(declared) != 1 {
+		return false
+	}
+	n, err := strconv.ParseInt(declared[0], 10, 64)
+	return err == nil && s.rw.Size() >= n
+}
