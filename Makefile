@@ -60,8 +60,12 @@ nested: $(LINTER)
 	@echo '--- 32 bit'
 	$(GO) vet ./...
 	$(GO) build ./...
-	$(GO) test ./internal/...
 	for m in $(NESTED); do $(IN_NESTED) $$m $(GO) build ./...; done
+	if $(GO) test -run='^$$' ./internal/canonical >/dev/null 2>&1; then
+		$(GO) test ./internal/...
+	else
+		echo 'built and vetted only: this system does not run 32-bit programs'
+	fi
 
 ## test: the tests of all modules, without the race detector
 test:

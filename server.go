@@ -17,6 +17,7 @@ const (
 	idleTimeout          = 60 * time.Second
 	maxHeaderBytes       = 64 << 10
 	maxConcurrentStreams = 100
+	writeByteTimeout     = 10 * time.Second
 )
 
 // NewServer returns a server for h with defaults a gateway can stand on: 5 s for a request head, 60 s for an idle
@@ -47,7 +48,7 @@ func NewServer(addr string, h http.Handler) *http.Server {
 			MaxReceiveBufferPerStream:     256 << 10,
 			SendPingTimeout:               15 * time.Second,
 			PingTimeout:                   15 * time.Second,
-			WriteByteTimeout:              10 * time.Second,
+			WriteByteTimeout:              writeByteTimeout,
 		},
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
@@ -90,6 +91,9 @@ func CheckServer(srv *http.Server) []string {
 	}
 	if srv.HTTP2 == nil || srv.HTTP2.MaxConcurrentStreams <= 0 || srv.HTTP2.MaxConcurrentStreams > 250 {
 		say("HTTP2.MaxConcurrentStreams is not set: one connection may run 250 requests at a time; set %d", maxConcurrentStreams)
+	}
+	if srv.HTTP2 == nil || srv.HTTP2.WriteByteTimeout <= 0 {
+		say("HTTP2.WriteByteTimeout is not set: a client that stops reading an HTTP/2 connection holds it for ever; set %v", writeByteTimeout)
 	}
 	return found
 }

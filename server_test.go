@@ -138,7 +138,7 @@ func TestServers(t *testing.T) {
 	require.Empty(t, gateway.CheckServer(gateway.NewServer(":8080", say(""))))
 	require.Equal(t, []string{"the server is nil"}, gateway.CheckServer(nil))
 	bare := gateway.CheckServer(&http.Server{}) //nolint:gosec // that is the point
-	for i, want := range []string{"Handler", "ReadHeaderTimeout", "IdleTimeout", "MaxHeaderBytes", "DisableGeneralOptionsHandler", "HTTP2.MaxConcurrentStreams"} {
+	for i, want := range []string{"Handler", "ReadHeaderTimeout", "IdleTimeout", "MaxHeaderBytes", "DisableGeneralOptionsHandler", "HTTP2.MaxConcurrentStreams", "HTTP2.WriteByteTimeout"} {
 		require.Contains(t, bare[i], want)
 	}
 	srv := gateway.NewServer("", say(""))

@@ -31,7 +31,8 @@ type Config struct {
 	QueryValues []string
 
 	// RequestIDHeader is the header field of the request id, sent to the upstream and back to the client. Empty means
-	// X-Request-Id. What clients send under this name, in any alias form, is replaced.
+	// X-Request-Id. What clients send under this name, in any alias form, is replaced. It is not to be one of the
+	// Entry's OwnedHeaders: an Entry inside the Observer would delete the id.
 	RequestIDHeader string
 	// AcceptRequestID says whose request ids are taken over instead. Default: nobody's. Only an id of 1 to 128 letters,
 	// digits and - . _ ~ + / = : #, the first of them a letter or digit, sent in a single field, is; any other is

@@ -7,10 +7,13 @@
 //	observer := policy.Must(observe.New(observe.Config{Log: slog.Default()}))
 //	gateway.New(gateway.Config{Plugins: []gateway.Plugin{observer}, ...})
 //
-// In a service without a gateway it is ordinary middleware. An Entry, if there is one, goes around it, so that the
-// Observer knows which peers are trusted proxies; the other order works too:
+// In a service without a gateway it is ordinary middleware, and the outermost, so that it also sees what an Entry refuses:
 //
-//	mux.Use(entry.Wrap, observer.Wrap, keys.Wrap)
+//	mux.Use(observer.Wrap, entry.Wrap, keys.Wrap)
+//
+// An Entry may stand around it instead; the Observer then knows the trusted proxies from the start, which only
+// [TrustProxies] needs, but is not told of the requests which that Entry refuses. A gateway has its Entry built in and
+// shows those to its plugins.
 //
 // # The record
 //

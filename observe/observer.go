@@ -14,6 +14,8 @@ import (
 // Observer gives requests their id and logs them. It refuses nothing and changes nothing else, and passes every panic
 // on. Its place is around the plugins it reports on; a request that passes two Observers is logged by both.
 //
+// Like an Entry it edits the header of the request in place.
+//
 // An Observer is immutable and safe for concurrent use.
 type Observer struct {
 	cfg   Config
@@ -115,24 +117,24 @@ func (s *session) end() {
 // log writes the record. Nothing that goes wrong here may reach the request.
 func (s *session) log(v any) {
 	defer func() { _ = recover() }() // a handler's panic
-	tries := s.x.Tries()
-	var refused *policy.Decision
-	decisions := s.x.Decisions()
-	for i := range decisions {
-		if decisions[i].Verdict == policy.Refused {
-			refused = &decisions[i] // the last one counts, as in Exchange.Refusal
+	e := ended{panicked: v, decisions: s.x.Decisions(), tries: s.x.Tries()}
+	for i := range e.decisions {
+		if e.decisions[i].Verdict == policy.Refused {
+			e.refused = &e.decisions[i] // the last one counts, as in Exchange.Refusal
 		}
 	}
-	outcome, status := s.outcome(v, refused, tries)
-	level := s.level(status, outcome)
-	if !s.o.cfg.Log.Enabled(s.ctx, level) {
-		return
+	s.judge(&e)
+	level := s.level(e.status, e.outcome)
+	if s.o.cfg.Log.Enabled(s.ctx, level) {
+		s.write(level, &e)
 	}
-	s.write(level, outcome, status, v, decisions, refused, tries)
 }
 
 func (s *session) level(status int, o Outcome) (l slog.Level) {
-	l = slog.LevelError // when the application's function panics
-	defer func() { _ = recover() }()
+	defer func() {
+		if recover() != nil {
+			l = slog.LevelError // the application's function panicked
+		}
+	}()
 	return s.o.cfg.Level(status, o)
 }

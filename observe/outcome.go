@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-
-	"github.com/gatehouse-go/gateway/policy"
 )
 
 // Outcome is how a request ended; every request has exactly one.
@@ -49,48 +47,47 @@ func defaultLevel(status int, o Outcome) slog.Level {
 	}
 }
 
-// outcome judges the request after its handler ended: by returning, with the panic v, or with neither
-// (runtime.Goexit). It also returns the status to log; 0 when there was none.
-func (s *session) outcome(v any, refused *policy.Decision, tries []policy.Try) (Outcome, int) {
-	status := s.rw.Status()
-	aborted := !s.returned
-	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		v = nil
+// judge settles outcome and status once the handler has ended: by returning, with a panic, or with neither, by
+// runtime.Goexit.
+func (s *session) judge(e *ended) {
+	e.status = s.rw.Status()
+	if e.panicked == any(http.ErrAbortHandler) { // a wrapped one is an ordinary panic to net/http, too
+		e.panicked = nil
 	}
 	switch {
-	case v != nil:
-		if status == 0 && !s.rw.Hijacked() {
-			status = http.StatusInternalServerError
+	case e.panicked != nil:
+		e.outcome = Panicked
+		if e.status == 0 && !s.rw.Hijacked() {
+			e.status = http.StatusInternalServerError
 		}
-		return Panicked, status
 	case s.rw.Hijacked():
-		return Hijacked, status
+		e.outcome = Hijacked
 	case s.rw.Stalled():
-		return Aborted, status
-	case s.clientGone(aborted, refused, tries):
-		if s.silent || status == 0 || refused != nil && refused.Status == statusClientGone {
-			status = statusClientGone
+		e.outcome = Aborted
+	case s.clientGone(e):
+		e.outcome = ClientGone
+		if s.silent || e.status == 0 {
+			e.status = statusClientGone
 		}
-		return ClientGone, status
-	case aborted:
-		return Aborted, status
-	case refused != nil:
-		return Refused, status
+	case !s.returned:
+		e.outcome = Aborted
+	case e.refused != nil && s.x.CacheStatus() != "stale": // a cache made up for it
+		e.outcome = Refused
 	default:
-		return OK, status
+		e.outcome = OK
 	}
 }
 
 // clientGone reports whether the client left before it had the whole answer.
-func (s *session) clientGone(aborted bool, refused *policy.Decision, tries []policy.Try) bool {
-	if refused != nil && refused.Status == statusClientGone {
-		return true
+func (s *session) clientGone(e *ended) bool {
+	if e.refused != nil && e.refused.Status == statusClientGone {
+		return true // as the upstream saw it
 	}
 	gone := errors.Is(s.ctx.Err(), context.Canceled)
-	if n := len(tries); aborted && n > 0 && tries[n-1].Canceled {
+	if n := len(e.tries); !s.returned && n > 0 && e.tries[n-1].Canceled {
 		gone = true // the upstream noticed before the server did
 	}
-	return gone && (aborted || s.silent || !s.complete())
+	return gone && (!s.returned || s.silent || !s.complete())
 }
 
 // complete reports whether the answer was whole when its handler returned: one of a declared length. The end of any

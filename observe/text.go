@@ -84,9 +84,8 @@ func appendVisible(b []byte, s string) ([]byte, int) {
 	case strconv.IsPrint(c):
 		return utf8.AppendRune(b, c), n
 	default:
-		quoted := strconv.AppendQuoteRune(b, c)
-		b = append(quoted[:len(b)], quoted[len(b)+1:len(quoted)-1]...) // without its quotes
-		return b, n
+		quoted := strconv.QuoteRune(c)
+		return append(b, quoted[1:len(quoted)-1]...), n
 	}
 }
 
@@ -102,7 +101,7 @@ func tokenLength(s string) int {
 		return 0
 	}
 	n := len(tokenPrefix)
-	for n < len(s) && (alphanumeric(s[n]) || strings.IndexByte("-_.=+/~", s[n]) >= 0) {
+	for n < len(s) && (alphanumeric(s[n]) || strings.IndexByte("-_.=", s[n]) >= 0) {
 		n++
 	}
 	if n < minToken {
@@ -117,29 +116,36 @@ func queryNames(raw string, show []string) string {
 	if raw == "" {
 		return ""
 	}
+	return visible(bareQuery(raw, show), maxQuery)
+}
+
+func bareQuery(raw string, show []string) string {
 	b := make([]byte, 0, 64)
 	for part := range strings.SplitSeq(raw, "&") {
-		if len(b) > maxQuery {
-			break // visible will cut it
-		}
 		if part == "" {
 			continue
+		}
+		if len(b) > maxQuery {
+			break // more than will be shown
 		}
 		if len(b) > 0 {
 			b = append(b, '&')
 		}
 		name, value, valued := strings.Cut(part, "=")
-		switch {
-		case len(name) > maxQueryName || !valued && len(name) > maxBareName:
+		if len(name) > maxQueryName || !valued && len(name) > maxBareName {
 			b = append(b, '*')
-		default:
-			b = append(b, name...)
+			continue
 		}
+		b = append(b, name...)
 		if valued && slices.Contains(show, name) {
-			b = append(append(b, '='), visible(value, maxValue)...)
+			b = append(b, '=')
+			if len(value) > maxValue {
+				value = value[:maxValue] + ellipsis
+			}
+			b = append(b, value...)
 		}
 	}
-	return visible(string(b), maxQuery)
+	return string(b)
 }
 
 // errorText returns what an error says, as it may stand in a log. Errors quote what they tripped over: URLs lose their
@@ -154,26 +160,31 @@ func errorText(err error) (text string) {
 		return ""
 	}
 	text = err.Error()
-	if pe, ok := errors.AsType[textproto.ProtocolError](err); ok {
+	var pe textproto.ProtocolError
+	if errors.As(err, &pe) {
 		if what, _, found := strings.Cut(string(pe), ":"); found {
 			text = strings.ReplaceAll(text, string(pe), what)
 		}
 	}
-	return scrub(text, maxError)
+	return scrub(text)
 }
 
+// separators end a word of free text.
+const separators = " \t\r\n\"'<>()"
+
 // scrub makes free text visible, having replaced what is secret in the URLs and authentication schemes it mentions.
-func scrub(s string, limit int) string {
-	if n := 4 * limit; len(s) > n {
-		s = s[:n]
+func scrub(s string) string {
+	if n := 4 * maxError; len(s) > n {
+		// Whole words only: the end of a cut one could be what gives a secret away.
+		s = s[:strings.LastIndexAny(s[:n], separators)+1] + ellipsis
 	}
 	if !strings.ContainsAny(s, "?@") && !strings.Contains(s, "earer ") && !strings.Contains(s, "asic ") {
-		return visible(s, limit)
+		return visible(s, maxError)
 	}
 	b := make([]byte, 0, len(s))
 	secretNext := false
 	for s != "" {
-		end := strings.IndexAny(s, " \t\r\n\"'<>()")
+		end := strings.IndexAny(s, separators)
 		if end < 0 {
 			end = len(s)
 		}
@@ -193,7 +204,7 @@ func scrub(s string, limit int) string {
 		}
 		s = s[end:]
 	}
-	return visible(string(b), limit)
+	return visible(string(b), maxError)
 }
 
 // looksSecret tells credentials from the words that follow "basic" in a sentence.
@@ -216,7 +227,7 @@ func scrubURL(word string) string {
 	if !asked {
 		return path
 	}
-	return path + "?" + queryNames(query, nil)
+	return path + "?" + bareQuery(query, nil)
 }
 
 // targetText returns the URL of a target without user information.

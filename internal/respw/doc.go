@@ -15,8 +15,7 @@
 //	w.LimitWrites(30 * time.Second)
 //	w.OnHeader(func(status int, h http.Header) { h.Set("X-Request-Id", id) })
 //	next.ServeHTTP(&w, r)
-//	w.Commit() // an empty answer has a head, too; not after a panic
-//	w.Finish()
+//	w.Finish() // sends the head when nobody did; not deferred
 //
 // Flush, Hijack, deadlines and full duplex reach the server through the
 // Writer, by its methods or by its Unwrap and [http.ResponseController].

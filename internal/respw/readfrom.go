@@ -28,6 +28,7 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 	if w.hijacked {
 		return 0, http.ErrHijacked
 	}
+	w.resume()
 	rf, direct := w.under.(io.ReaderFrom)
 	direct = direct && (w.watch.limit == 0 || regularFile(src))
 	if direct && w.sent {

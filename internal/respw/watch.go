@@ -21,9 +21,10 @@ func past() time.Time { return time.Unix(1, 0) }
 
 // watch cuts a response off when one write takes longer than limit. A deadline
 // set ahead of each write would be simpler, but HTTP/2 resets the stream when
-// such a deadline passes between writes, HTTP/1 leaves it to the next handler
-// on the connection, and neither promises that it can be extended. So a timer
-// runs instead, and a deadline is only set to end a write in progress.
+// such a deadline passes between two writes, which is what event streams do all
+// the time, and [http.ResponseController] does not promise that a deadline can
+// be extended once it passed. So a timer runs instead, and a deadline is only set
+// to end a write in progress.
 type watch struct {
 	limit time.Duration // 0: off; written by the handler's goroutine only
 
@@ -41,7 +42,7 @@ func (t *watch) begin(under http.ResponseWriter) bool {
 	if t.limit == 0 {
 		return false
 	}
-	if t.timer == nil && !takesDeadlines(under) {
+	if t.timer == nil && deadliner(under) == nil {
 		t.setLimit(0)
 		return false
 	}
@@ -88,9 +89,7 @@ func (t *watch) fire() {
 		t.timer.Reset(left)
 		return
 	}
-	if http.NewResponseController(t.under).SetWriteDeadline(past()) == nil {
-		t.cut = true
-	}
+	t.cut = deadliner(t.under).SetWriteDeadline(past()) == nil
 }
 
 func (t *watch) wasCut() bool {
@@ -110,38 +109,18 @@ func (t *watch) stop() {
 	}
 }
 
-// takesDeadlines reports whether a ResponseController could set a write
-// deadline through rw.
-func takesDeadlines(rw http.ResponseWriter) bool {
+// deadliner returns the writer through which a ResponseController would set
+// write deadlines for rw, or nil.
+func deadliner(rw http.ResponseWriter) interface{ SetWriteDeadline(time.Time) error } {
 	for {
 		switch t := rw.(type) {
 		case interface{ SetWriteDeadline(time.Time) error }:
-			return true
+			return t
 		case interface{ Unwrap() http.ResponseWriter }:
 			rw = t.Unwrap()
 		default:
-			return false
+			return nil
 		}
-	}
-}
-
-// Finish ends what LimitWrites began. It flushes an answer larger than the
-// server's buffer, so that the last bytes are watched as the first ones were.
-// No deadline is left on an HTTP/1 connection; on an HTTP/2 stream one is left
-// for the bytes that the server sends when the handler has returned. Calls
-// without a limit, after a hijack and after the first do nothing.
-func (w *Writer) Finish() {
-	d := w.watch.limit
-	if d == 0 {
-		return
-	}
-	if !w.hijacked && w.size > bufferedBytes && w.pending > 0 {
-		_ = w.FlushError()
-	}
-	w.watch.stop()
-	if !w.hijacked && w.size > 0 && isHTTP2(w.under) {
-		// Not flow-controlled, a head alone cannot be held up by the client.
-		_ = http.NewResponseController(w.under).SetWriteDeadline(time.Now().Add(d))
 	}
 }
 

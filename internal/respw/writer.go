@@ -26,12 +26,13 @@ type Writer struct {
 	sent     bool // the final head went out, or is about to without our doing
 	hijacked bool
 	inHooks  bool
+	lingers  bool // Finish left a deadline
 
 	nhooks int
 	hooks  [inlineHooks]func(status int, h http.Header)
 	more   []func(status int, h http.Header) // those beyond the first four
 
-	pending int // body bytes the server may still hold back, up to bufferedBytes
+	pending int // body bytes since the last flush, up to bufferedBytes
 	watch   watch
 }
 
@@ -81,8 +82,9 @@ func (w *Writer) OnHeader(f func(status int, h http.Header)) {
 // Status returns the status of the final response head, 0 before it was sent.
 func (w *Writer) Status() int { return w.status }
 
-// Size returns the number of body bytes the wrapped writer accepted so far. It
-// counts what handlers wrote, also where no body is sent, as to HEAD requests.
+// Size returns the number of body bytes the wrapped writer accepted so far. To a
+// HEAD request that may be more than was sent: net/http's HTTP/1 server accepts
+// a body and drops it.
 func (w *Writer) Size() int64 { return w.size }
 
 // HeaderSent reports whether the final response head was sent. Nothing can
@@ -119,9 +121,10 @@ func (w *Writer) WriteHeader(status int) {
 }
 
 // Commit sends a head with status 200 when no head was sent and the connection
-// was not hijacked: what a server does by itself, but with the OnHeader
-// functions run. It is for whoever created w, once the handler returned; after a
-// panic it would answer in place of whoever recovers.
+// was not hijacked: what a server does by itself when a handler returns without
+// a word, but with the OnHeader functions run. It is for a layer that wants to
+// see the status after the handler returned; Finish does it, too. Like Finish it
+// must not run after a panic.
 func (w *Writer) Commit() { w.WriteHeader(http.StatusOK) }
 
 // commit runs the hooks and records the status. It returns false when the head
@@ -156,6 +159,7 @@ func (w *Writer) runHooks(status int) {
 // beginBody runs before anything that makes the wrapped writer send a head by
 // itself. That head is left to it, because it may derive fields from the body.
 func (w *Writer) beginBody() error {
+	w.resume()
 	switch {
 	case w.hijacked:
 		return http.ErrHijacked
@@ -165,6 +169,14 @@ func (w *Writer) beginBody() error {
 		return errInHook
 	}
 	return nil
+}
+
+// resume lifts the deadline that Finish left.
+func (w *Writer) resume() {
+	if w.lingers {
+		w.lingers = false
+		_ = deadliner(w.under).SetWriteDeadline(time.Time{}) // it did take one before
+	}
 }
 
 // Write writes body bytes, after a head with status 200 when none was sent.
@@ -277,21 +289,52 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.under).Hijack()
 	if err == nil {
 		w.hijacked = true
+		w.watch.stop() // deadlines are the new owner's
 	}
 	return conn, rw, err
 }
 
-// LimitWrites bounds how long the client may leave w waiting: a write to the
-// network that has made no progress for d is cut off, by a write deadline in the
-// past, and fails, as does everything written after it. Progress is at most 64
-// KiB accepted by the server. Time in which the handler does not write does not
-// count, so idle streams live on. Answers that fit the server's buffer (less than
-// 2048 bytes without a flush) are not watched. Zero or less, the default, means
-// no limit; a server whose WriteTimeout is set needs none. Where no wrapped
-// writer supports write deadlines the limit has no effect.
+// LimitWrites bounds how long the client may keep w waiting. A write to the
+// network that is still in progress after d is ended by a write deadline in the
+// past: it fails, as does all that is written after it. Large writes count as
+// one for every 64 KiB, so who takes that much in d is served to the end. Time
+// in which the handler writes nothing does not count: idle streams live on.
+//
+// Zero or less, the default, is no limit. A server with a WriteTimeout needs
+// none, and where no wrapped writer takes write deadlines it has no effect. On
+// HTTP/2 the limit resets the stream; a client that stops reading the whole
+// connection is for [http.HTTP2Config].WriteByteTimeout, which no handler can
+// replace. The first 2048 bytes after a flush are not watched, as servers hold
+// back at least these; Finish covers what they still hold back at the end.
 func (w *Writer) LimitWrites(d time.Duration) { w.watch.setLimit(max(d, 0)) }
 
-// Stalled reports whether the limit of LimitWrites cut the response off.
+// Finish ends the response on w's side. Whoever created w calls it once the
+// handler returned; never deferred, because after a panic it would answer in
+// place of whoever recovers. It does what Commit does, and then ends the limit of
+// LimitWrites: for what the server itself still has to send, one write deadline
+// of that length is left, which net/http lifts when the response is complete. A
+// layer that still writes through w lifts it, too. Without a limit, after a
+// hijack and when called again Finish leaves nothing.
+func (w *Writer) Finish() {
+	w.Commit()
+	d := w.watch.limit
+	if d == 0 || w.hijacked {
+		return
+	}
+	w.watch.stop()
+	if w.watch.wasCut() || w.size == 0 && isHTTP2(w.under) {
+		// A connection that was cut off must not come back to life, and a head
+		// on HTTP/2 does not wait for the client.
+		return
+	}
+	// Small answers need this as well: each fits the server's buffer, but a
+	// client may ask for many in one go and take none.
+	if c := deadliner(w.under); c != nil {
+		w.lingers = c.SetWriteDeadline(time.Now().Add(d)) == nil
+	}
+}
+
+// Stalled reports whether the limit of LimitWrites cut a write through w off.
 func (w *Writer) Stalled() bool { return w.watch.wasCut() }
 
 // reachesNetwork reports whether a write of n body bytes has to be watched.

@@ -31,6 +31,7 @@ type criteria struct {
 
 	data     conditions
 	identity string // equal for equal criteria
+	detail   detail // of all entries that have no more than these
 }
 
 // conditions are the criteria as data, for listings.
@@ -323,6 +324,7 @@ func unhex(c byte) (byte, bool) {
 // parseCriteria reads everything of a route but hosts and paths. report is called for each problem.
 func parseCriteria(r *Route, report func(field, value string, f *fault)) *criteria {
 	c := &criteria{fn: r.Func}
+	c.detail.criteria = c
 	c.parseMethods(r.Methods, report)
 	c.parseSchemes(r.Schemes, report)
 	c.parseSNIs(r.SNIs, report)

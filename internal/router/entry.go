@@ -29,11 +29,18 @@ type Entry struct {
 // An entry is what the index refers to by rank, which is its position. It is kept small: a lookup in a large table
 // pays for every cache line.
 type entry struct {
-	pattern  string
-	path     *path     // nil for NoPath
-	criteria *criteria // nil when host and path are all there is
-	route    int32
-	kind     Kind
+	pattern string
+	detail  *detail
+	route   int32
+	length  uint16 // of a prefix
+	kind    Kind
+	plain   bool // host and literal path are all there is to match
+}
+
+// A detail is what most lookups need not look at.
+type detail struct {
+	path     *path     // only where a path has wildcards or is an expression
+	criteria *criteria // never nil
 }
 
 // A kindSet says which kinds of criteria an entry has, the highest bit for the one that counts most.
@@ -52,12 +59,14 @@ const (
 // A draft is an entry before it has a rank, with what decides the rank.
 type draft struct {
 	entry
-	host    host
-	kinds   kindSet
-	headers int32
-	query   int32
-	head    bool  // HEAD is listed, not only implied by GET
-	hidden  int32 // see Entry.Hidden
+	path     *path     // nil for NoPath
+	criteria *criteria // never nil
+	host     host
+	kinds    kindSet
+	headers  int32
+	query    int32
+	head     bool  // HEAD is listed, not only implied by GET
+	hidden   int32 // see Entry.Hidden
 
 	hostAt, pathAt int32 // the order written within the route
 	field          string
@@ -129,16 +138,25 @@ func comparePaths(a, b *path) int {
 }
 
 // newDraft completes an entry with what decides its rank.
-func newDraft(e entry, h host, c *criteria) draft {
-	d := draft{entry: e, host: h, hidden: -1}
+func newDraft(e entry, h host, p *path, c *criteria) draft {
+	d := draft{entry: e, path: p, criteria: c, host: h, hidden: -1}
 	d.kinds = c.kinds()
 	if h.kind != hostAny {
 		d.kinds |= kindHost
 	}
-	if e.path != nil {
+	if p != nil {
 		d.kinds |= kindPath
 	}
 	d.headers, d.query = int32(len(c.headers)), int32(len(c.query))
 	d.head = slices.Contains(c.data.methods, http.MethodHead)
 	return d
+}
+
+// keep returns what a lookup or a listing may need of a draft beside the entry. Paths without wildcards are in the
+// index already.
+func (d *draft) keep() *detail {
+	if d.kind == Exact || d.kind == Prefix || d.kind == NoPath {
+		return &d.criteria.detail
+	}
+	return &detail{d.path, d.criteria}
 }

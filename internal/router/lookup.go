@@ -86,7 +86,7 @@ func (t *Table) search(s *search) {
 // bucket looks for the first entry that matches. The list is in order of rank, so it ends where it cannot win any more.
 func (s *search) bucket(b bucket) {
 	for b.rank < s.best {
-		if e := &s.t.entries[b.rank]; e.criteria == nil && e.kind != Regexp || s.matches(e) {
+		if e := &s.t.entries[b.rank]; e.plain || s.matches(e) {
 			if !s.collect {
 				s.best = b.rank
 				return
@@ -102,26 +102,20 @@ func (s *search) bucket(b bucket) {
 
 // matches looks at everything but host and path, cheap conditions first.
 func (s *search) matches(e *entry) bool {
-	c := e.criteria
-	if c != nil {
-		if c.methods.set() && !s.anyMethod && !c.methods.has(s.bit, s.q.Method) {
-			s.refused = true
-			return false
-		}
-		if !c.match(s.q) {
-			return false
-		}
-	}
-	if e.kind == Regexp && !e.path.re.MatchString(s.q.Path) {
+	c := e.detail.criteria
+	if c.methods.set() && !s.anyMethod && !c.methods.has(s.bit, s.q.Method) {
+		s.refused = true
 		return false
 	}
-	return c == nil || c.fn == nil || s.q.HTTP != nil && c.fn(s.q.HTTP)
+	if !c.match(s.q) || e.kind == Regexp && !e.detail.path.re.MatchString(s.q.Path) {
+		return false
+	}
+	return c.fn == nil || s.q.HTTP != nil && c.fn(s.q.HTTP)
 }
 
 // add notes the methods of an entry.
 func (s *search) add(e *entry) {
-	if c := e.criteria; c != nil {
-		s.allowed.bits |= c.methods.bits
-		s.allowed.other = append(s.allowed.other, c.methods.other...)
-	}
+	c := e.detail.criteria
+	s.allowed.bits |= c.methods.bits
+	s.allowed.other = append(s.allowed.other, c.methods.other...)
 }

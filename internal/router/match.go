@@ -104,24 +104,22 @@ func (m *Match) add(escaped string) {
 	m.n++
 }
 
-// fill records the winner of a lookup.
+// fill records the winner of a lookup. In a large table every new cache line costs more than all the rest of a lookup,
+// so the pattern itself is left alone where the entry is enough.
 func (m *Match) fill(e *entry, rank int32, path string) {
 	m.reset()
 	m.Route, m.Entry, m.Pattern = int(e.route), int(rank), e.pattern
-	p := e.path
-	if p == nil {
-		return
-	}
-	m.names = p.params
-	switch p.kind {
+	switch e.kind {
 	case Exact:
 		m.Matched = len(path)
 	case Prefix:
-		m.Matched = len(p.literal)
+		m.Matched = int(e.length)
 	case Regexp:
-		m.fillCaptures(p, path)
+		m.names = e.detail.path.params
+		m.fillCaptures(e.detail.path, path)
 	case Parameters, Subtree:
-		m.fillSegments(p, path)
+		m.names = e.detail.path.params
+		m.fillSegments(e.detail.path, path)
 	case NoPath:
 	}
 }

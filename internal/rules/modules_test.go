@@ -31,7 +31,9 @@ type goMod struct {
 type goWork struct {
 	Go      string
 	Use     []struct{ DiskPath string }
-	Replace []struct{ Old, New struct{ Path, Version string } }
+	Replace []struct {
+		Old, New struct{ Path, Version string }
+	}
 }
 
 // checkModule reports what is wrong with the go.mod in dir.

@@ -1,0 +1,283 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// bodyKind is a format of bodies that have fields.
+type bodyKind uint8
+
+const (
+	formBody bodyKind = iota + 1
+	jsonBody
+	multipartBody
+)
+
+// document is a whole request body with fields.
+type document struct {
+	kind     bodyKind
+	boundary string // of a multipart body
+	data     []byte
+}
+
+// bufferedBody is a request body that was read and is there to be read again.
+type bufferedBody struct {
+	bytes.Reader
+
+	data  []byte
+	under io.Closer
+}
+
+func newBufferedBody(data []byte, under io.Closer) *bufferedBody {
+	b := &bufferedBody{data: data, under: under}
+	b.Reset(data)
+	return b
+}
+
+// Close closes the body that was read.
+func (b *bufferedBody) Close() error { return b.under.Close() }
+
+// unreadableBody stands for a body in which a credential could not be hidden.
+type unreadableBody struct{ io.Closer }
+
+var errUnreadable = errors.New("auth: the request body may hold a credential and cannot be searched")
+
+func (unreadableBody) Read([]byte) (int, error) { return 0, errUnreadable }
+
+// readBody returns the body of r when it is one that has fields, and puts a buffer in its place. It returns nil when
+// there is nothing to search.
+func (s *Source) readBody(r *http.Request) (*document, error) {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil, nil
+	}
+	d, err := documentOf(r.Header)
+	if d == nil || err != nil {
+		return nil, err
+	}
+	if r.ContentLength > s.maxBody {
+		return nil, errLargeBody
+	}
+	if b, ok := r.Body.(*bufferedBody); ok && b.Len() == len(b.data) {
+		// A method before has read it, and nobody since.
+		if int64(len(b.data)) > s.maxBody {
+			return nil, errLargeBody
+		}
+		d.data = b.data
+		return d, nil
+	}
+	var buf bytes.Buffer
+	buf.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+	n, err := buf.ReadFrom(io.LimitReader(r.Body, s.maxBody+1))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if n > s.maxBody {
+		return nil, errLargeBody
+	}
+	d.data = buf.Bytes()
+	r.Body = newBufferedBody(d.data, r.Body)
+	return d, nil
+}
+
+// unreadable is the refusal for a body that broke off.
+func unreadable(err error) *policy.Error {
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) { // somebody outside has a smaller bound
+		return errLargeBody
+	}
+	return &policy.Error{Status: http.StatusBadRequest, Code: "body_unreadable", Message: "Incomplete request body", Err: err}
+}
+
+// documentOf says what kind of body the header announces; nil for a kind without fields.
+func documentOf(h http.Header) (*document, error) {
+	types := h["Content-Type"]
+	d := &document{}
+	for _, t := range types {
+		if d.kind = kindOf(t); d.kind != 0 {
+			break
+		}
+	}
+	if d.kind == 0 {
+		return nil, nil
+	}
+	if len(types) > 1 {
+		return nil, errAmbiguousBody // which of them counts is anybody's guess
+	}
+	_, params, err := mime.ParseMediaType(types[0])
+	if err != nil {
+		return nil, errAmbiguousBody
+	}
+	if d.boundary = params["boundary"]; d.kind == multipartBody && d.boundary == "" {
+		return nil, errAmbiguousBody
+	}
+	switch strings.ToLower(params["charset"]) {
+	case "", "utf-8", "us-ascii", "iso-8859-1":
+	default:
+		return nil, errUnsupportedBody // in UTF-16, say, the names look otherwise
+	}
+	for _, coding := range h["Content-Encoding"] {
+		if !strings.EqualFold(coding, "identity") {
+			return nil, errUnsupportedBody
+		}
+	}
+	return d, nil
+}
+
+func kindOf(contentType string) bodyKind {
+	t, _, _ := strings.Cut(contentType, ";")
+	switch t = strings.ToLower(strings.TrimSpace(t)); {
+	case t == "application/x-www-form-urlencoded":
+		return formBody
+	case t == "multipart/form-data":
+		return multipartBody
+	case t == "application/json", strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json"):
+		return jsonBody
+	default:
+		return 0
+	}
+}
+
+// find collects the fields with one of the names. It reports false when another reader might find others.
+func (d *document) find(f *finding, names []string) bool {
+	switch d.kind {
+	case formBody:
+		return f.params(string(d.data), names)
+	case jsonBody:
+		_, ok := walkJSON(d.data, func(name string, value json.RawMessage) bool {
+			if !slices.Contains(names, name) {
+				return false
+			}
+			var text string
+			if value[0] != '"' || json.Unmarshal(value, &text) != nil {
+				f.malformed = true
+			}
+			f.add(text)
+			return false
+		})
+		return ok
+	case multipartBody:
+		parts, ok := splitMultipart(d.data, d.boundary)
+		for _, p := range parts {
+			if slices.Contains(names, p.name) {
+				f.add(string(p.value))
+			}
+		}
+		return ok
+	default:
+		return false
+	}
+}
+
+// without returns the body without the fields whose names match, and whether it is another one. It reports false when
+// it cannot be sure to find them.
+func (d *document) without(match func(name string) bool) (data []byte, changed, ok bool) {
+	switch d.kind {
+	case formBody:
+		var f finding
+		if ok = f.params(string(d.data), nil); !ok {
+			return nil, false, false
+		}
+		left, changed := removeParams(string(d.data), match)
+		return []byte(left), changed, true
+	case jsonBody:
+		data, ok = walkJSON(d.data, func(name string, _ json.RawMessage) bool { return match(name) })
+		return data, len(data) != len(d.data), ok
+	case multipartBody:
+		parts, ok := splitMultipart(d.data, d.boundary)
+		if !ok {
+			return nil, false, false
+		}
+		kept := 0
+		for _, p := range parts {
+			if match(p.name) {
+				data = append(data, d.data[kept:p.start]...)
+				kept = p.end
+			}
+		}
+		return append(data, d.data[kept:]...), kept > 0, true
+	default:
+		return nil, false, false
+	}
+}
+
+// walkJSON calls drop for every member of the object that data is, and returns data without those for which drop
+// reports true. What stays keeps its bytes. Data that is JSON but no object has no members. It reports false for what
+// is not one JSON text in UTF-8 (RFC 8259).
+func walkJSON(data []byte, drop func(name string, value json.RawMessage) bool) ([]byte, bool) {
+	if !utf8.Valid(data) || !json.Valid(data) {
+		return nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return data, err == nil
+	}
+	out := append([]byte(nil), data[:dec.InputOffset()]...)
+	end, first := dec.InputOffset(), true
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, false
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, false
+		}
+		member := data[end:dec.InputOffset()] // with the comma and the space before it
+		end = dec.InputOffset()
+		text, _ := name.(string)
+		if drop(text, value) {
+			continue
+		}
+		if comma := bytes.IndexByte(member, ','); first && comma >= 0 && len(bytes.TrimSpace(member[:comma])) == 0 {
+			member = member[comma+1:]
+		}
+		out = append(out, member...)
+		first = false
+	}
+	return append(out, data[end:]...), true
+}
+
+// hideFields removes the fields with one of the names from the body.
+func (s *Source) hideFields(r *http.Request) {
+	d, err := s.readBody(r)
+	if err != nil {
+		r.Body = unreadableBody{r.Body}
+		return
+	}
+	if d == nil {
+		return
+	}
+	data, changed, ok := d.without(s.aliases.Contains)
+	switch {
+	case !ok:
+		r.Body = unreadableBody{r.Body}
+	case changed:
+		replaceBody(r, data)
+	}
+}
+
+// replaceBody makes data the body of r. What described the old one goes (RFC 9530 section 2).
+func replaceBody(r *http.Request, data []byte) {
+	r.Body = newBufferedBody(data, r.Body)
+	if len(data) == 0 {
+		r.Body = http.NoBody
+	}
+	r.ContentLength = int64(len(data))
+	r.TransferEncoding = nil
+	if _, ok := r.Header["Content-Length"]; ok {
+		r.Header["Content-Length"] = []string{strconv.Itoa(len(data))}
+	}
+	for _, name := range [...]string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
+		delete(r.Header, name)
+	}
+}

@@ -1,0 +1,144 @@
+package keyauth
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gatehouse-go/gateway/auth"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Location is a set of places in a request: Header|Query is both.
+type Location uint8
+
+// The places a key may stand in.
+const (
+	// Header is a request header field.
+	Header Location = 1 << iota
+	// Query is a parameter of the URL's query. URLs end up in logs, histories and Referer fields.
+	Query
+	// Cookie is a cookie. Browsers send it by themselves: protect routes that change something against forged requests.
+	Cookie
+	// Body is a field of a form or a member of a JSON object. Every form and JSON body is read before it is passed on.
+	Body
+
+	everywhere = Header | Query | Cookie | Body
+)
+
+// Config configures a [KeyAuth]. Consumers is the only field that must be set.
+type Config struct {
+	// Consumers knows the keys: an [auth.Static], an [*auth.MemoryKeys], or any other store. A Static is copied into
+	// digests, the plain keys are not kept. An empty Static is allowed and lets nobody in.
+	Consumers auth.KeyStore
+	// Names are what the header field, parameter, cookie or body field with the key may be called. Each must be a token;
+	// in header fields case does not matter. Default: apikey.
+	Names []string
+	// In says where to look. Default: Header alone. A request with keys in two of these places is refused.
+	In Location
+	// MaxBody bounds the bodies searched, in bytes; larger forms and JSON bodies are refused with 413. It has a meaning
+	// only with Body. Default 64 KiB.
+	MaxBody int64
+	// HideCredentials removes the key from requests that pass, so that upstreams do not see it: from the header in
+	// every spelling that an upstream may take for a name (X_Api_Key for X-Api-Key), from the query and from cookies,
+	// wherever In lets it count, and from the body with Body. It changes the request's own header.
+	HideCredentials bool
+
+	// Realm is named in the challenge: printable ASCII. Default: none.
+	Realm string
+	// Anonymous is who a caller without a key passes as; see [auth.Options]. Nil: such a caller is refused.
+	Anonymous *policy.Consumer
+	// AnonymousOnInvalid lets a caller with a wrong key pass as Anonymous, too. Default: refused.
+	AnonymousOnInvalid bool
+	// SkipPreflight passes CORS preflights on unauthenticated; see [auth.Options]. Default: they need a key, too.
+	SkipPreflight bool
+
+	// The texts of refusals with 401. Default: "No API key found in request", "Duplicate API key found" and
+	// "Unauthorized".
+	MissingMessage, DuplicateMessage, InvalidMessage string
+}
+
+// New checks c and returns a KeyAuth. The error joins all problems and names fields and values, but no keys.
+func New(c Config) (*KeyAuth, error) {
+	var errs []error
+	fail := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	k := &KeyAuth{options: auth.Options{
+		Anonymous: c.Anonymous, AnonymousOnInvalid: c.AnonymousOnInvalid, SkipPreflight: c.SkipPreflight,
+	}}
+	fail(k.options.Validate("keyauth"))
+
+	store, err := auth.OpenKeys(c.Consumers)
+	if err != nil {
+		fail(fmt.Errorf("keyauth: Consumers: %w; use an auth.Static, an *auth.MemoryKeys or a store of your own", err))
+	}
+	k.keys = store
+
+	fail(c.checkNames())
+	if c.In&^everywhere != 0 {
+		fail(fmt.Errorf("keyauth: In %#x has unknown places; use Header, Query, Cookie and Body", uint8(c.In)))
+	}
+	if c.MaxBody < 0 {
+		fail(fmt.Errorf("keyauth: MaxBody %d is negative; use 0 for %d", c.MaxBody, auth.DefaultMaxBody))
+	}
+	if c.MaxBody > 0 && c.In&Body == 0 {
+		fail(fmt.Errorf("keyauth: MaxBody %d has no meaning without Body in In", c.MaxBody))
+	}
+	if k.challenge, err = auth.Challenge("Key", c.Realm); err != nil {
+		fail(fmt.Errorf("keyauth: Realm: %w", err))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+
+	if k.source, err = auth.NewSource(c.source()); err != nil {
+		return nil, fmt.Errorf("keyauth: %w", err)
+	}
+	k.hide = c.HideCredentials
+	// One value for every request, so that no refusal can differ from another of its kind.
+	k.missing = auth.NoCredential(or(c.MissingMessage, "No API key found in request"), k.challenge)
+	k.duplicate = auth.InvalidCredential(auth.ErrDuplicateCredential, or(c.DuplicateMessage, "Duplicate API key found"), k.challenge)
+	k.invalid = auth.InvalidCredential(auth.ErrInvalidCredential, or(c.InvalidMessage, "Unauthorized"), k.challenge)
+	return k, nil
+}
+
+func (c Config) checkNames() error {
+	var errs []error
+	for i, name := range c.Names {
+		if err := auth.CheckName(name); err != nil {
+			errs = append(errs, fmt.Errorf("keyauth: Names[%d] %w", i, err))
+		}
+		if first := slices.Index(c.Names, name); first < i {
+			errs = append(errs, fmt.Errorf("keyauth: Names[%d] %q is Names[%d] again; leave it out", i, name, first))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// source says where to look in the terms of package auth.
+func (c Config) source() auth.SourceConfig {
+	names := c.Names
+	if len(names) == 0 {
+		names = []string{"apikey"}
+	}
+	if c.In == 0 {
+		c.In = Header
+	}
+	s := auth.SourceConfig{MaxBody: c.MaxBody}
+	for place, list := range map[Location]*[]string{Header: &s.Headers, Query: &s.Query, Cookie: &s.Cookies, Body: &s.Fields} {
+		if c.In&place != 0 {
+			*list = names
+		}
+	}
+	return s
+}
+
+func or(text, def string) string {
+	if text == "" {
+		return def
+	}
+	return text
+}

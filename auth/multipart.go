@@ -1,0 +1,77 @@
+package auth
+
+import (
+	"bufio"
+	"bytes"
+	"mime"
+	"net/textproto"
+	"strings"
+)
+
+// part is one part of a multipart/form-data body: the name of its field, its value, and where it stands, from the
+// delimiter before it to the delimiter after it.
+type part struct {
+	name       string
+	value      []byte
+	start, end int
+}
+
+// splitMultipart returns the parts of a multipart/form-data body (RFC 7578). It reports false for everything on which
+// readers differ: lines that begin like a delimiter and are none, line ends other than CRLF, text before the first
+// delimiter, a missing end, parts without a plain name.
+func splitMultipart(data []byte, boundary string) ([]part, bool) {
+	delimiter := []byte("--" + boundary)
+	if !bytes.HasPrefix(data, delimiter) {
+		return nil, false
+	}
+	next := append([]byte("\r\n"), delimiter...)
+	var parts []part
+	for start := 0; ; {
+		rest := data[start+len(delimiter):]
+		if bytes.HasPrefix(rest, []byte("--")) {
+			return parts, isEpilogue(rest[2:], delimiter)
+		}
+		line := bytes.TrimLeft(rest, " \t")
+		if !bytes.HasPrefix(line, []byte("\r\n")) {
+			return nil, false
+		}
+		content := line[2:]
+		length := bytes.Index(line, next)
+		if length < 2 {
+			return nil, false // no end, or no content
+		}
+		end := len(data) - len(line) + length + 2
+		p := part{start: start, end: end}
+		var ok bool
+		if p.name, p.value, ok = parsePart(content[:length-2]); !ok {
+			return nil, false
+		}
+		parts = append(parts, p)
+		start = end
+	}
+}
+
+// isEpilogue reports whether nothing of meaning comes after the last delimiter.
+func isEpilogue(rest, delimiter []byte) bool {
+	return !bytes.Contains(rest, delimiter) && len(bytes.TrimRight(rest, " \t\r\n")) == 0
+}
+
+// parsePart returns the field name and the value of a part.
+func parsePart(content []byte) (name string, value []byte, ok bool) {
+	head, value, ok := bytes.Cut(content, []byte("\r\n\r\n"))
+	if !ok || bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) {
+		return "", nil, false
+	}
+	h, err := textproto.NewReader(bufio.NewReader(strings.NewReader(string(head) + "\r\n\r\n"))).ReadMIMEHeader()
+	if err != nil || len(h["Content-Disposition"]) != 1 {
+		return "", nil, false
+	}
+	switch strings.ToLower(h.Get("Content-Transfer-Encoding")) {
+	case "", "7bit", "8bit", "binary":
+	default:
+		return "", nil, false // deprecated for forms, and decoded by some readers only (RFC 7578 section 4.7)
+	}
+	disposition, params, err := mime.ParseMediaType(h["Content-Disposition"][0])
+	name, named := params["name"]
+	return name, value, err == nil && disposition == "form-data" && named
+}

@@ -1,0 +1,134 @@
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+)
+
+// Target is one server of an upstream.
+type Target struct {
+	// URL says where it is: http or https, a host, optionally a port and a path that goes before every request's own.
+	// Nothing else: no user information, query or fragment.
+	URL string
+	// Weight is its share of the traffic, relative to the other targets', 1 to 65535. 0 means DefaultWeight; NoTraffic
+	// keeps the target in the pool without sending it anything. Other negative weights are errors.
+	Weight int
+}
+
+const (
+	// DefaultWeight is the weight of a target that has none, as in Kong.
+	DefaultWeight = 100
+	// NoTraffic is the weight of a target that gets no requests.
+	NoTraffic = -1
+	// MaxWeight is the largest weight.
+	MaxWeight = 65535
+	// MaxTargets is how many targets a pool can have.
+	MaxTargets = 65535
+)
+
+// ConfigError is one problem of a [Config], or of the targets given to [Pool.SetTargets].
+type ConfigError struct {
+	// Field names the field, and the value where there is one: Targets[0].URL "ftp://x".
+	Field string
+	// Problem says what is wrong with it and what to do.
+	Problem string
+}
+
+// Error implements error.
+func (e *ConfigError) Error() string { return "balancer: Config." + e.Field + ": " + e.Problem }
+
+// parsed is a target that was found good.
+type parsed struct {
+	target Target
+	url    *url.URL
+	key    string // two URLs with one key are one target
+	weight int    // 0 for NoTraffic
+}
+
+// parseTargets checks all targets and joins the problems.
+func parseTargets(targets []Target) ([]parsed, error) {
+	if len(targets) == 0 {
+		return nil, &ConfigError{Field: "Targets", Problem: "is empty; list at least one target"}
+	}
+	if len(targets) > MaxTargets {
+		return nil, &ConfigError{Field: "Targets", Problem: fmt.Sprintf("has %d entries, at most %d can be balanced", len(targets), MaxTargets)}
+	}
+	var errs []error
+	seen := make(map[string]int, len(targets))
+	out := make([]parsed, 0, len(targets))
+	for i, t := range targets {
+		p := parsed{target: t, weight: t.Weight}
+		switch {
+		case t.Weight == 0:
+			p.weight = DefaultWeight
+		case t.Weight == NoTraffic:
+			p.weight = 0
+		case t.Weight < 0 || t.Weight > MaxWeight:
+			errs = append(errs, &ConfigError{
+				Field:   fmt.Sprintf("Targets[%d].Weight %d", i, t.Weight),
+				Problem: fmt.Sprintf("must be 1 to %d, 0 for the default of %d, or NoTraffic", MaxWeight, DefaultWeight),
+			})
+		}
+		field := fmt.Sprintf("Targets[%d].URL %q", i, t.URL)
+		u, key, problem := parseURL(t.URL)
+		if problem != "" {
+			errs = append(errs, &ConfigError{Field: field, Problem: problem})
+			continue
+		}
+		if first, ok := seen[key]; ok {
+			errs = append(errs, &ConfigError{Field: field, Problem: fmt.Sprintf("is the same target as Targets[%d]; give one of them the weight of both", first)})
+			continue
+		}
+		seen[key] = i
+		p.url, p.key = u, key
+		out = append(out, p)
+	}
+	return out, errors.Join(errs...)
+}
+
+// parseURL returns the URL of a target and what identifies it, or what is wrong with it.
+func parseURL(s string) (u *url.URL, key, problem string) {
+	if s == "" {
+		return nil, "", "is empty; write http://host:port"
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, "", "is not a URL (RFC 3986)" // the error would repeat the whole text
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, "", "scheme must be http or https"
+	case u.Opaque != "" || u.Host == "":
+		return nil, "", "has no host; write " + u.Scheme + "://host:port"
+	case u.User != nil:
+		return nil, "", "must not hold user information; set an Authorization field instead"
+	case u.RawQuery != "" || u.ForceQuery:
+		return nil, "", "must not have a query"
+	case u.Fragment != "" || strings.Contains(s, "#"):
+		return nil, "", "must not have a fragment"
+	}
+	host, port, err := canonical.Host(u.Host)
+	if err != nil {
+		return nil, "", "has no valid host and port; an internationalised name is written in its ASCII form, a port is 1 to 65535"
+	}
+	path, err := canonical.Path(u, canonical.PathOptions{AllowEncodedSlash: true})
+	if err != nil || u.Path != "" && path != u.EscapedPath() {
+		return nil, "", "has a path that is not in canonical form; write it without dot segments, repeated slashes or needless escapes"
+	}
+	if port == "" {
+		port = defaultPort(u.Scheme)
+	}
+	key = u.Scheme + "://" + host + ":" + port + strings.TrimSuffix(path, "/")
+	return u, key, ""
+}
+
+func defaultPort(scheme string) string {
+	if scheme == "https" {
+		return "443"
+	}
+	return "80"
+}

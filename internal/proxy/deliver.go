@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/transport"
+)
+
+// Delivery is how an answer reached the client.
+type Delivery struct {
+	// Sent: the head of the answer went out, so that nothing else can be answered any more.
+	Sent bool
+	// Err is why the answer did not go through whole; nil when it did.
+	Err error
+	// Gone: it was the client's side that failed.
+	Gone bool
+}
+
+var errNoProgress = errors.New("proxy: the upstream's body gives neither bytes nor an end")
+
+// Deliver sends res to the client. It does not close the body of res. When the delivery fails after the head was sent the
+// caller must abort the answer, because the client could take it for whole.
+//
+// The head of an answer with a declared length is sent together with the first bytes of its body, as net/http's server
+// would do anyway; an answer that breaks off before them can still be answered otherwise.
+func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
+	if s := res.StatusCode; s < http.StatusOK || s > 599 {
+		return Delivery{Err: &transport.Error{Code: transport.InvalidResponse, Err: fmt.Errorf("proxy: status %d cannot be passed on", s)}}
+	}
+	empty := c.In.Method == http.MethodHead || res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
+	if empty {
+		c.head(w, res, nil)
+		return Delivery{Sent: true}
+	}
+	buf, _ := c.proxy.buffers.Get().(*[bufferSize]byte)
+	defer c.proxy.buffers.Put(buf)
+
+	flush := flusher(w, res)
+	n, err := 0, error(nil)
+	if flush == nil {
+		if n, err = readSome(res.Body, buf[:]); n == 0 && err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is not the end
+			return Delivery{Err: err}
+		}
+	}
+	announced := c.announced(res)
+	c.head(w, res, announced)
+	if flush != nil {
+		// The client waits for the head as such, and net/http drops trailers when it can declare a length by itself.
+		if failed := flush(); failed != nil {
+			return Delivery{Sent: true, Err: failed, Gone: true}
+		}
+		n, err = readSome(res.Body, buf[:])
+	}
+	for {
+		if n > 0 {
+			written, failed := w.Write(buf[:n])
+			if failed == nil && written < n {
+				failed = io.ErrShortWrite
+			}
+			if failed == nil && flush != nil {
+				failed = flush()
+			}
+			if failed != nil {
+				return Delivery{Sent: true, Err: failed, Gone: true}
+			}
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // a wrapped EOF is not the end
+			c.trailer(w.Header(), res)
+			return Delivery{Sent: true}
+		case err != nil:
+			return Delivery{Sent: true, Err: err}
+		}
+		n, err = readSome(res.Body, buf[:])
+	}
+}
+
+// readSome reads at least one byte, or an error.
+func readSome(r io.Reader, p []byte) (int, error) {
+	for range 100 {
+		if n, err := r.Read(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, errNoProgress
+}
+
+// flusher returns how to flush after every write, or nil when the answer need not be: its length is declared, so that the
+// client does not take it for a stream.
+func flusher(w http.ResponseWriter, res *http.Response) func() error {
+	if res.ContentLength >= 0 && !streams(res.Header["Content-Type"]) {
+		return nil
+	}
+	control := http.NewResponseController(w)
+	return func() error {
+		if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		return nil
+	}
+}
+
+func streams(contentType []string) bool {
+	if len(contentType) != 1 {
+		return false
+	}
+	const longest = len("text/event-stream")
+	t := contentType[0]
+	return len(t) >= longest && strings.EqualFold(t[:longest], "text/event-stream") || hasPrefixFold(t, "application/grpc")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// head writes the head of the answer. Fields of the upstream replace those prepared by plugins under the same name,
+// except where both have something to add; plugins that must have the last word use policy.OnHeader.
+func (c *Call) head(w http.ResponseWriter, res *http.Response, announced []string) {
+	h := w.Header()
+	nominated := res.Header["Connection"]
+	if len(nominated) > 0 {
+		removeNominated(res.Header, nominated)
+	}
+	for name, values := range res.Header {
+		switch {
+		case hopByHop(name) || framing(name) || name == "Via":
+		case adds(name) && len(h[name]) > 0:
+			h[name] = append(slices.Clip(h[name]), values...)
+		default:
+			h[name] = values
+		}
+	}
+	h["Via"] = []string{appendVia(append(slices.Clip(h["Via"]), res.Header["Via"]...), res.ProtoMajor, res.ProtoMinor)}
+	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
+		h["Content-Length"] = []string{strconv.FormatInt(res.ContentLength, 10)}
+	} else {
+		delete(h, "Content-Length")
+	}
+	if len(announced) > 0 {
+		h["Trailer"] = []string{strings.Join(announced, ", ")}
+	}
+	c.Detach(w)
+	w.WriteHeader(res.StatusCode)
+}
+
+// adds reports whether an upstream's field stands beside what a plugin prepared under the same name.
+func adds(name string) bool {
+	switch name {
+	case "Set-Cookie", "Vary", "Link", "Www-Authenticate", "Server-Timing":
+		return true
+	}
+	return false
+}
+
+// announced returns the trailers the upstream announced that may be passed on, sorted.
+func (c *Call) announced(res *http.Response) []string {
+	if len(res.Trailer) == 0 {
+		return nil
+	}
+	var names []string
+	for name := range res.Trailer {
+		// One that is also in the head would be sent as a trailer with the value it has there.
+		if _, both := res.Header[name]; !both && c.mayTrail(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (c *Call) mayTrail(name string) bool {
+	return !c.proxy.trailers.Contains(name) && !strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// trailer writes the trailers, announced or not, in the way net/http has for those it did not know of before.
+func (c *Call) trailer(h http.Header, res *http.Response) {
+	for name, values := range res.Trailer {
+		if len(values) > 0 && c.mayTrail(name) {
+			h[http.TrailerPrefix+name] = values
+		}
+	}
+}

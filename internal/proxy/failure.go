@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gatehouse-go/gateway/internal/transport"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// What clients read, in Kong's words.
+const (
+	messageInternal    = "An unexpected error occurred"
+	messageBadGateway  = "An invalid response was received from the upstream server"
+	messageUnavailable = "The upstream server is currently unavailable"
+	messageTimeout     = "The upstream server is timing out"
+)
+
+// Failure says why a try gave no answer, in words a client may read.
+//
+// gone reports that this says nothing about the target: the client left, its own request failed, or the transport was
+// closed. When the client left there is nobody to answer, and the error is nil.
+func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
+	if c.upload != nil {
+		if failed := c.upload.failure(); failed != nil && c.In.Context().Err() == nil {
+			return c.uploadFailure(failed), true
+		}
+	}
+	if errors.Is(c.In.Context().Err(), context.Canceled) {
+		return nil, true
+	}
+	if errors.As(err, &e) && e != nil {
+		return e, false // from a round tripper of the application
+	}
+	code := transport.InvalidResponse
+	var t *transport.Error
+	if errors.As(err, &t) {
+		code = t.Code
+	}
+	e = &policy.Error{Status: http.StatusBadGateway, Code: code, Message: messageBadGateway, Err: err}
+	switch code {
+	case transport.ConnectTimeout, transport.FirstByteLimit, transport.IdleLimit, transport.TotalLimit:
+		e.Status, e.Message = http.StatusGatewayTimeout, messageTimeout
+	case transport.InvalidRequest:
+		e.Status, e.Message = http.StatusInternalServerError, messageInternal
+		gone = true
+	case transport.Closed:
+		e.Status, e.Message = http.StatusServiceUnavailable, messageUnavailable
+		gone = true
+	}
+	return e, gone
+}
+
+// uploadFailure says what was wrong with the client's request body.
+func (c *Call) uploadFailure(err error) *policy.Error {
+	e := &policy.Error{Status: http.StatusBadRequest, Code: "body_invalid", Message: "Bad request", Err: err}
+	var tooLarge *http.MaxBytesError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, errPanicked):
+		e.Status, e.Code, e.Message = http.StatusInternalServerError, "panic", messageInternal
+	case errors.As(err, &tooLarge):
+		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, "body_too_large", "Request body is too large"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e.Status, e.Code, e.Message = http.StatusRequestTimeout, "body_timeout", "The request body did not arrive in time"
+	}
+	return e
+}
+
+// Unavailable is the refusal of a request that could not be sent to any target.
+func Unavailable(code string, err error) *policy.Error {
+	return &policy.Error{Status: http.StatusServiceUnavailable, Code: code, Message: messageUnavailable, Err: err}
+}

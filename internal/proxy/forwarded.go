@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// setForwarded writes the fields that tell the upstream about the client's side.
+//
+// The entry deleted what an untrusted peer sent under these names. What is there all the same comes from a trusted proxy,
+// or was let through by configuration: lists are appended to, and single values, which describe the client's own request
+// to the outermost proxy, stay. The scheme and the client's address are what the entry made of all that.
+func (c *Call) setForwarded(f *fields) {
+	x, in := c.Exchange, c.In.Header
+	peer, _ := x.PeerAddr()
+	client := x.ClientAddr()
+	peerText := addrText(peer)
+	clientText := peerText
+	if client != peer {
+		clientText = addrText(client)
+	}
+	switch kept := in["X-Forwarded-For"]; {
+	case len(kept) > 0 && peerText != "":
+		f.set("X-Forwarded-For", joinLines(kept)+", "+peerText)
+	case len(kept) > 0:
+		f.set("X-Forwarded-For", joinLines(kept)) // the peer has no address: a Unix socket
+	default:
+		f.setOrDelete("X-Forwarded-For", peerText)
+	}
+	f.setOrDelete("X-Real-Ip", clientText)
+
+	scheme := x.Scheme()
+	host, port := x.Host()
+	f.setOrDelete("X-Forwarded-Proto", scheme)
+	keep(f, in, "X-Forwarded-Host", hostPort(host, port))
+	if port == "" {
+		port = defaultPort(scheme)
+	}
+	keep(f, in, "X-Forwarded-Port", port)
+	keep(f, in, "X-Forwarded-Path", x.Path())
+	prefix := strippedPrefix(c.Forward, x.MatchedPath())
+	if kept := in["X-Forwarded-Prefix"]; len(kept) > 0 && kept[0] != "" {
+		prefix = strings.TrimSuffix(kept[0], "/") + prefix // both were taken off, the outer one first
+	}
+	f.setOrDelete("X-Forwarded-Prefix", prefix)
+
+	if kept := in["Forwarded"]; len(kept) > 0 {
+		hop := "http"
+		if c.In.TLS != nil {
+			hop = "https"
+		}
+		f.set("Forwarded", joinLines(kept)+", "+forwardedElement(peer, hostPort(x.Host()), hop))
+	} else {
+		delete(f.h, "Forwarded")
+	}
+}
+
+// keep sets a field to what came in, or else to value.
+func keep(f *fields, in map[string][]string, name, value string) {
+	if kept := in[name]; len(kept) > 0 && kept[0] != "" {
+		value = kept[0]
+	}
+	f.setOrDelete(name, value)
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func hostPort(host, port string) string {
+	if strings.IndexByte(host, ':') >= 0 {
+		host = "[" + host + "]"
+	}
+	if port == "" || host == "" {
+		return host
+	}
+	return host + ":" + port
+}
+
+func defaultPort(scheme string) string {
+	switch scheme {
+	case "http":
+		return "80"
+	case "https":
+		return "443"
+	default:
+		return ""
+	}
+}
+
+// strippedPrefix returns what StripPath took off, without the slash at its end, which the rest of the path begins with.
+func strippedPrefix(f *policy.Forward, matched string) string {
+	if !f.StripPath {
+		return ""
+	}
+	return strings.TrimSuffix(matched, "/")
+}
+
+// forwardedElement describes the last hop as RFC 7239 has it.
+func forwardedElement(peer netip.Addr, host, proto string) string {
+	s := "for=unknown"
+	switch {
+	case peer.Is6():
+		s = `for="[` + peer.String() + `]"`
+	case peer.IsValid():
+		s = "for=" + peer.String()
+	}
+	if host != "" {
+		s += `;host="` + host + `"` // a host that passed the entry holds no quote and no backslash
+	}
+	return s + ";proto=" + proto
+}

@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+)
+
+// ownedFields are the request fields Outgoing sets by itself. Whatever a Rewrite did to them, in any alias form, is
+// undone; what a trusted proxy in front said in them is taken from the client's request.
+var ownedFields = [...]string{
+	"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Path", "X-Forwarded-Prefix",
+	"X-Real-Ip", "Forwarded", "Via",
+	"X-Consumer-Id", "X-Consumer-Custom-Id", "X-Consumer-Username", "X-Consumer-Groups",
+	"X-Credential-Identifier", "X-Anonymous-Consumer",
+}
+
+// notInTrailers are fields a recipient would act on before it could know them (RFC 9110 section 6.5.1), and those that
+// speak of one connection.
+var notInTrailers = [...]string{
+	"Age", "Authorization", "Cache-Control", "Connection", "Content-Encoding", "Content-Length", "Content-Location",
+	"Content-Range", "Content-Type", "Cookie", "Date", "Expect", "Expires", "Host", "Keep-Alive", "Location", "Max-Forwards",
+	"Pragma", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization", "Proxy-Connection", "Range",
+	"Retry-After", "Set-Cookie", "Strict-Transport-Security", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Vary",
+	"Warning", "Www-Authenticate", "X-Request-Id",
+}
+
+// hopByHop reports whether the field with this canonical name speaks of one connection only (RFC 9110 section 7.6.1).
+// Upgrades are not forwarded, h2c never.
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
+		"Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info":
+		return true
+	}
+	return false
+}
+
+// framing reports whether the field with this canonical name decides where a message ends or goes, which is ours to say.
+func framing(name string) bool {
+	switch name {
+	case "Content-Length", "Transfer-Encoding", "Trailer", "Host":
+		return true
+	}
+	return false
+}
+
+// endToEnd reports whether a Connection field cannot remove the field with this canonical name. RFC 9110 section 7.6.1
+// forbids to nominate fields meant for all recipients; who does so wants to make a cache, or the next hop, blind.
+func endToEnd(name string) bool {
+	switch name {
+	case "Authorization", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range",
+		"Content-Security-Policy", "Content-Type", "Cookie", "Date", "Etag", "Expires", "Host", "Last-Modified", "Location",
+		"Pragma", "Range", "Set-Cookie", "Strict-Transport-Security", "Vary", "Www-Authenticate":
+		return true
+	}
+	return false
+}
+
+// removeNominated deletes from h the fields that the lines of a Connection field name.
+func removeNominated(h http.Header, connection []string) {
+	for _, line := range connection {
+		for rest, more := line, true; more; {
+			var option string
+			option, rest, more = strings.Cut(rest, ",")
+			option = strings.Trim(option, " \t")
+			switch option {
+			case "", "close", "keep-alive", "Keep-Alive", "Upgrade", "upgrade":
+				continue
+			}
+			if name := http.CanonicalHeaderKey(option); !endToEnd(name) {
+				delete(h, name)
+			}
+		}
+	}
+}
+
+// hasToken reports whether a comma-separated field has an element that begins with token, in any case, and goes on with
+// parameters at most.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for rest, more := line, true; more; {
+			var element string
+			element, rest, more = strings.Cut(rest, ",")
+			element, _, _ = strings.Cut(element, ";")
+			if strings.EqualFold(strings.Trim(element, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// joinLines makes one line of a field whose value is a list.
+func joinLines(lines []string) string {
+	if len(lines) == 1 {
+		return lines[0]
+	}
+	return strings.Join(lines, ", ")
+}
+
+// fieldValue reports whether s is what a recipient will read as s again: RFC 9110 section 5.5, without the white space
+// at the ends that recipients drop.
+func fieldValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return s == strings.Trim(s, " \t")
+}
+
+// fields sets header fields whose value slices share one array.
+type fields struct {
+	h    http.Header
+	room []string
+}
+
+func (f *fields) set(name, value string) {
+	f.room = append(f.room, value)
+	n := len(f.room)
+	f.h[name] = f.room[n-1 : n : n]
+}
+
+// setOrDelete sets name, or deletes it when there is no value: what the gateway owns is absent when it is unknown.
+func (f *fields) setOrDelete(name, value string) {
+	if value == "" {
+		delete(f.h, name)
+		return
+	}
+	f.set(name, value)
+}

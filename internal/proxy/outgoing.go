@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// ownFields is how many fields Outgoing may set by itself.
+const ownFields = 18
+
+var errQuery = errors.New("proxy: the query holds a byte that cannot be sent")
+
+// Outgoing returns a new request for target, with the context of the client's. Path and query are those of the client's
+// request as it is now, behind the path of the target; Host is the target's, or the client's where Forward says so.
+func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
+	in := c.In
+	out := (&http.Request{
+		Method: in.Method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header, len(in.Header)+ownFields),
+	}).WithContext(in.Context())
+	for name, values := range in.Header {
+		if !hopByHop(name) && !framing(name) {
+			out.Header[name] = values[:len(values):len(values)] // an Add must not write into the client's header
+		}
+	}
+	removeNominated(out.Header, in.Header["Connection"])
+	out.URL = joinURL(target, in.URL)
+	c.frame(out, target)
+	if rewrite := c.Forward.Rewrite; rewrite != nil {
+		rewrite(in, out)
+		c.undo(out, target)
+	}
+	for i := range len(out.URL.RawQuery) {
+		if b := out.URL.RawQuery[i]; b <= ' ' || b == 0x7f || b == '#' {
+			return nil, &policy.Error{Status: http.StatusInternalServerError, Code: "invalid_request", Message: messageInternal, Err: errQuery}
+		}
+	}
+	f := &fields{h: out.Header, room: make([]string, 0, ownFields)}
+	c.setConnection(f)
+	c.setForwarded(f)
+	f.set("Via", appendVia(in.Header["Via"], in.ProtoMajor, in.ProtoMinor))
+	c.identity.set(f)
+	if _, ok := out.Header["User-Agent"]; !ok {
+		out.Header["User-Agent"] = nil // net/http would send its own
+	}
+	return out, nil
+}
+
+// frame sets what decides where the request goes and ends.
+func (c *Call) frame(out *http.Request, target *url.URL) {
+	out.Host = hostField(target)
+	if (c.Forward.PreserveHost || c.Forward.Host != "") && c.In.Host != "" {
+		out.Host = c.In.Host // the gateway put Forward.Host there
+	}
+	out.Method, out.Close, out.TransferEncoding, out.Trailer, out.GetBody = c.In.Method, false, nil, nil, nil
+	out.Body, out.ContentLength = nil, 0
+	if c.upload != nil {
+		out.Body, out.ContentLength = c.upload, c.In.ContentLength
+	}
+}
+
+// undo takes back what a Rewrite has no say in: the target, the framing, and the fields set after it.
+func (c *Call) undo(out *http.Request, target *url.URL) {
+	u := out.URL
+	if u == nil {
+		u = c.In.URL
+	}
+	out.URL = &url.URL{Scheme: target.Scheme, Host: target.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	if !strings.HasPrefix(out.URL.Path, "/") {
+		out.URL.Path, out.URL.RawPath = "/"+out.URL.Path, ""
+	}
+	c.frame(out, target)
+	if out.Header == nil {
+		out.Header = make(http.Header, ownFields)
+	}
+	for name := range out.Header {
+		if key := http.CanonicalHeaderKey(name); hopByHop(key) || framing(key) || c.proxy.owned.Contains(name) {
+			delete(out.Header, name)
+		}
+	}
+}
+
+// setConnection writes the fields about this connection that the upstream needs all the same.
+func (c *Call) setConnection(f *fields) {
+	in := c.In
+	if c.upload != nil && hasToken(in.Header["Expect"], "100-continue") {
+		f.set("Expect", "100-continue")
+	} else {
+		delete(f.h, "Expect")
+	}
+	if te := in.Header["Te"]; len(te) > 0 && (in.ProtoMajor == 2 || isGRPC(in.Header)) && hasToken(te, "trailers") {
+		f.set("Te", "trailers") // gRPC servers insist on it
+	}
+}
+
+func isGRPC(h http.Header) bool {
+	v := h["Content-Type"]
+	return len(v) == 1 && strings.HasPrefix(v[0], "application/grpc")
+}
+
+// joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte.
+func joinURL(target, in *url.URL) *url.URL {
+	u := &url.URL{Scheme: target.Scheme, Host: target.Host, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
+	if !strings.HasPrefix(u.Path, "/") {
+		u.Path, u.RawPath = "/"+u.Path, ""
+	}
+	base := strings.TrimSuffix(target.Path, "/")
+	if base == "" {
+		return u
+	}
+	escaped := strings.TrimSuffix(target.EscapedPath(), "/") + u.EscapedPath()
+	u.Path = base + u.Path
+	u.RawPath = escaped
+	return u
+}
+
+// hostField returns the host of u as the Host field has it: without the port that goes without saying.
+func hostField(u *url.URL) string {
+	if u.Scheme == "https" {
+		return strings.TrimSuffix(u.Host, ":443")
+	}
+	return strings.TrimSuffix(u.Host, ":80")
+}

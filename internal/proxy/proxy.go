@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+const bufferSize = 32 << 10
+
+// Proxy is what all calls share. It is safe for concurrent use.
+type Proxy struct {
+	owned    canonical.NameSet // request fields only the gateway sets
+	trailers canonical.NameSet // fields that must not arrive as trailers
+	buffers  sync.Pool         // *[bufferSize]byte
+}
+
+// New returns a Proxy.
+func New() *Proxy {
+	p := &Proxy{owned: canonical.NewNameSet(ownedFields[:]...)}
+	p.trailers = canonical.NewNameSet(append(append([]string{}, notInTrailers[:]...), ownedFields[:]...)...)
+	p.buffers.New = func() any { return new([bufferSize]byte) }
+	return p
+}
+
+// Call is one client request on its way through an upstream. It belongs to the goroutine that serves the request.
+type Call struct {
+	// In is the client's request. Its body is read through Outgoing's requests only.
+	In *http.Request
+	// Exchange is what is known about it.
+	Exchange *policy.Exchange
+	// Forward is how the route wants its upstream request made. It is never nil.
+	Forward *policy.Forward
+
+	proxy    *Proxy
+	identity identity
+	upload   *Upload // nil without a body
+}
+
+// Accept takes in r, whose answer goes to w. It refuses requests that came through this gateway too often already, and
+// identities that no header field can carry. r must have passed a [policy.Entry]. Release ends the call.
+func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.Error) {
+	if inLoop(r.Header["Via"]) {
+		return nil, &policy.Error{Status: http.StatusLoopDetected, Code: "loop_detected", Message: "Loop detected", Err: errLoop}
+	}
+	x := policy.ExchangeFrom(r.Context())
+	c := &Call{In: r, Exchange: x, Forward: x.Forward(), proxy: p}
+	if c.Forward == nil {
+		c.Forward = &policy.Forward{}
+	}
+	if err := c.identity.from(x.Identity()); err != nil {
+		return nil, &policy.Error{Status: http.StatusInternalServerError, Code: "invalid_identity", Message: messageInternal, Err: err}
+	}
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+		c.upload = newUpload(w, r)
+	}
+	return c, nil
+}
+
+// Release ends the use of the request body: nothing reads it when Release has returned. It may be called more than once.
+func (c *Call) Release() {
+	if c.upload != nil {
+		c.upload.release()
+	}
+}
+
+// Panicked returns the value with which the request body panicked while it was read for the upstream, on a goroutine
+// where the panic would have ended the process; nil when it did not.
+func (c *Call) Panicked() any {
+	if c.upload == nil {
+		return nil
+	}
+	return c.upload.panicValue()
+}
+
+// Detach lets an answer go out although the request body has not arrived whole: net/http would otherwise wait for the
+// client to send more of it first. The connection is closed afterwards, for what is left of the body must not be taken
+// for the next request.
+func (c *Call) Detach(w http.ResponseWriter) {
+	if c.upload == nil || c.In.ProtoMajor != 1 || c.upload.complete() {
+		return
+	}
+	_ = http.NewResponseController(w).EnableFullDuplex() // a writer that cannot is no server's
+	w.Header()["Connection"] = []string{"close"}
+}

@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// linger is how long the server may go on reading a request body that nobody wants any more, so that closing the
+	// connection does not destroy the answer on its way.
+	linger = time.Second
+	// again is when the end of a Read is asked for once more: the first time may have come just before the Read set a
+	// deadline of its own.
+	again = 20 * time.Millisecond
+)
+
+var (
+	errUploadEnded = errors.New("proxy: the request body is not wanted any more")
+	errPanicked    = errors.New("proxy: the request body panicked")
+)
+
+// Upload is the client's request body as a transport reads it, possibly on another goroutine and beyond the answer. It
+// knows whether the client sent all of it and how it failed, and it lets the handler return: net/http does not allow
+// that a body is read afterwards.
+type Upload struct {
+	body io.ReadCloser
+	w    http.ResponseWriter
+
+	mu       sync.Mutex
+	left     int64 // of the declared length; negative when none was declared
+	ended    bool  // the end was read
+	reading  bool
+	closed   bool
+	woken    bool // a Read was made to return
+	err      error
+	panicked any
+	idle     chan struct{} // closed by the Read that release waits for
+}
+
+func newUpload(w http.ResponseWriter, r *http.Request) *Upload {
+	return &Upload{body: r.Body, w: w, left: r.ContentLength}
+}
+
+// Read implements [io.Reader].
+func (u *Upload) Read(p []byte) (n int, err error) {
+	u.mu.Lock()
+	if u.closed || u.err != nil {
+		u.mu.Unlock()
+		return 0, errUploadEnded
+	}
+	u.reading = true
+	u.mu.Unlock()
+	defer func() {
+		v := recover()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.reading = false
+		if v != nil {
+			u.panicked, n, err = v, 0, errPanicked
+		}
+		if u.left >= 0 {
+			u.left -= int64(n)
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // a wrapped EOF is not the end
+			u.ended = true
+		case err != nil && u.closed:
+			err = errUploadEnded
+		case err != nil:
+			u.err = err
+		}
+		if u.idle != nil {
+			close(u.idle)
+			u.idle = nil
+		}
+	}()
+	return u.body.Read(p)
+}
+
+// Close says that the body is not wanted any more. A Read that waits for the client is made to return. It may be called
+// more than once, from any goroutine.
+func (u *Upload) Close() error {
+	u.mu.Lock()
+	first := !u.closed
+	u.closed = true
+	u.mu.Unlock()
+	if first {
+		u.wake()
+	}
+	return nil
+}
+
+// wake ends a Read in progress, now or as soon as it waits.
+func (u *Upload) wake() {
+	u.mu.Lock()
+	reading := u.reading
+	u.woken = u.woken || reading
+	u.mu.Unlock()
+	if !reading {
+		return
+	}
+	if http.NewResponseController(u.w).SetReadDeadline(time.Unix(1, 0)) != nil {
+		_ = u.body.Close() // no server's connection: then closing is the way
+	}
+	time.AfterFunc(again, u.wake)
+}
+
+// release returns when nothing reads the body any more, and nothing will.
+func (u *Upload) release() {
+	_ = u.Close()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.reading {
+		idle := make(chan struct{})
+		u.idle = idle
+		u.mu.Unlock()
+		<-idle
+		u.mu.Lock()
+	}
+	if u.woken {
+		u.woken = false
+		_ = http.NewResponseController(u.w).SetReadDeadline(time.Now().Add(linger))
+	}
+}
+
+// complete reports whether the client sent all of the body.
+func (u *Upload) complete() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.ended || u.left == 0
+}
+
+// failure returns how the client's own side failed; nil when it did not.
+func (u *Upload) failure() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.err
+}
+
+func (u *Upload) panicValue() any {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.panicked
+}

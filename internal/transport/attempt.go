@@ -1,0 +1,335 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// attempt is one exchange on a [Standard]: its one timer, its request body and the body of its answer.
+//
+// The timer is not set anew for each wait. It is left to run; when it fires it looks what is being waited for and since
+// when, and is set for the rest. Only a wait that ends earlier than the timer would fire sets it.
+type attempt struct {
+	owner  *Standard
+	parent context.Context // the caller's
+	limits Limits
+	cancel context.CancelFunc
+	trace  httptrace.ClientTrace
+	upload io.ReadCloser // nil without a body
+	answer io.ReadCloser // belongs to the reader of the answer
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	due     time.Time // when the timer fires; zero when it does not run
+	phase   phase
+	since   time.Time // when the phase began
+	expired string    // the code of the limit that ended the exchange
+	head    bool      // the head of the answer is there
+	ended   bool
+	conn    *conn
+}
+
+// phase is what an attempt waits for.
+type phase uint8
+
+const (
+	nothing    phase = iota // for the client, or for whoever reads the answer
+	connecting              // a connection
+	answering               // the head of the answer
+	reading                 // a part of the answer's body
+)
+
+type attemptKey struct{}
+
+// attemptContext tells the dialler which attempt it dials for.
+type attemptContext struct {
+	context.Context
+
+	a *attempt
+}
+
+// Value implements [context.Context].
+func (c attemptContext) Value(key any) any {
+	if key == (attemptKey{}) {
+		return c.a
+	}
+	return c.Context.Value(key)
+}
+
+// wait says what is being waited for from now on.
+func (a *attempt) wait(p phase) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waitLocked(p)
+}
+
+func (a *attempt) waitLocked(p phase) {
+	now := time.Now()
+	a.phase, a.since = p, now
+	due, _ := a.deadline()
+	if due.IsZero() || a.ended || (!a.due.IsZero() && !due.Before(a.due)) {
+		return
+	}
+	a.due = due
+	if a.timer == nil {
+		a.timer = time.AfterFunc(due.Sub(now), a.fire)
+	} else {
+		a.timer.Reset(due.Sub(now))
+	}
+}
+
+// pause says that the target is not being waited for.
+func (a *attempt) pause() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.phase = nothing
+}
+
+// answered says that the head of the answer is there.
+func (a *attempt) answered() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.phase, a.head = nothing, true
+}
+
+// deadline returns when the wait must end, and the code of the limit that says so; zero for never.
+func (a *attempt) deadline() (due time.Time, code string) {
+	var limit time.Duration
+	switch a.phase {
+	case connecting:
+		limit, code = a.limits.Connect, ConnectTimeout
+	case answering:
+		limit, code = a.limits.FirstByte, FirstByteLimit
+	case reading:
+		limit, code = a.limits.Idle, IdleLimit
+	case nothing:
+	}
+	if limit > 0 {
+		due = a.since.Add(limit)
+	}
+	if total := a.limits.Deadline; !total.IsZero() && (due.IsZero() || total.Before(due)) {
+		due, code = total, TotalLimit
+	}
+	return due, code
+}
+
+func (a *attempt) fire() {
+	now := time.Now()
+	a.mu.Lock()
+	if a.ended {
+		a.mu.Unlock()
+		return
+	}
+	due, code := a.deadline()
+	switch {
+	case due.IsZero():
+		a.due = due // the next wait sets the timer
+	case due.After(now):
+		a.due = due
+		a.timer.Reset(due.Sub(now))
+	default:
+		a.mu.Unlock()
+		a.expire(code)
+		return
+	}
+	a.mu.Unlock()
+}
+
+// expire ends the exchange.
+func (a *attempt) expire(code string) {
+	a.mu.Lock()
+	if a.ended || a.expired != "" {
+		a.mu.Unlock()
+		return
+	}
+	a.expired = code
+	a.mu.Unlock()
+	a.cancel()
+	a.endUpload()
+}
+
+// gotConn is called by net/http, for each connection it tries.
+func (a *attempt) gotConn(info httptrace.GotConnInfo) {
+	if c := ours(info.Conn); c != nil && a.upload != nil {
+		a.mu.Lock()
+		a.conn = c
+		a.mu.Unlock()
+		c.user.Store(a)
+	}
+	a.wait(answering)
+}
+
+// endUpload makes a Read of the request body that waits for the client return.
+func (a *attempt) endUpload() {
+	if a.upload != nil {
+		_ = a.upload.Close() // asked to be safe to repeat, and to be called during a Read
+	}
+}
+
+// finish releases what the attempt holds. It may be called more than once.
+func (a *attempt) finish() {
+	a.mu.Lock()
+	if a.ended {
+		a.mu.Unlock()
+		return
+	}
+	a.ended = true
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	c := a.conn
+	a.mu.Unlock()
+	a.cancel()
+	a.endUpload()
+	if c != nil {
+		c.user.CompareAndSwap(a, nil)
+	}
+	a.owner.unregister(a)
+}
+
+func (a *attempt) expiredCode() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.expired
+}
+
+var errUnasked = errors.New("the target switched protocols unasked")
+
+// failure explains why there was no answer.
+func (a *attempt) failure(err error, sent http.Header) *Error {
+	if e := a.ending(err); e != nil {
+		return e
+	}
+	var known *Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case !validHeader(sent):
+		return &Error{Code: InvalidRequest, Err: err}
+	case err.Error() == "http: server closed idle connection": // net/http does not export it
+		return &Error{Code: StaleConnection, Err: err}
+	case isReset(err):
+		return &Error{Code: ConnectionReset, Err: err}
+	default:
+		return &Error{Code: InvalidResponse, Err: err}
+	}
+}
+
+// ending returns the error of an exchange that we ended ourselves, which net/http reports as one of many.
+func (a *attempt) ending(err error) *Error {
+	if code := a.expiredCode(); code != "" {
+		return &Error{Code: code, Err: err}
+	}
+	switch cause := a.parent.Err(); {
+	case cause == nil:
+		return nil
+	case errors.Is(cause, context.DeadlineExceeded):
+		return &Error{Code: TotalLimit, Err: cause}
+	default:
+		return &Error{Code: Canceled, Err: cause}
+	}
+}
+
+// isReset tells a connection that broke from an answer that is malformed. HTTP/2's errors have no exported types.
+func isReset(err error) bool {
+	for _, e := range [...]error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, os.ErrDeadlineExceeded,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	text := err.Error()
+	return strings.HasPrefix(text, "http2: ") || strings.HasPrefix(text, "stream error: ")
+}
+
+// validHeader reports whether net/http would send h.
+func validHeader(h http.Header) bool {
+	for name, values := range h {
+		if !validName(name) {
+			return false
+		}
+		for _, v := range values {
+			for i := range len(v) {
+				if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+func validName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// uploadBody is an attempt as the request body net/http reads. While a Read waits for the client, the target is not to
+// blame.
+type uploadBody attempt
+
+// Read implements [io.Reader].
+func (b *uploadBody) Read(p []byte) (int, error) {
+	a := (*attempt)(b)
+	a.pauseUpload()
+	n, err := a.upload.Read(p)
+	a.resumeUpload()
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (b *uploadBody) Close() error { return b.upload.Close() }
+
+func (a *attempt) pauseUpload() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase == answering {
+		a.phase = nothing
+	}
+}
+
+func (a *attempt) resumeUpload() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.head {
+		a.waitLocked(answering)
+	}
+}
+
+// answerBody is an attempt as the body of its answer.
+type answerBody attempt
+
+// Read implements [io.Reader].
+func (b *answerBody) Read(p []byte) (int, error) {
+	a := (*attempt)(b)
+	a.wait(reading)
+	n, err := a.answer.Read(p)
+	a.pause()
+	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is not the end
+		if e := a.ending(err); e != nil {
+			return n, e
+		}
+		return n, &Error{Code: Truncated, Err: err}
+	}
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (b *answerBody) Close() error {
+	err := b.answer.Close()
+	(*attempt)(b).finish()
+	return err
+}

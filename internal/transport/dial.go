@@ -1,0 +1,130 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// conn is a connection the transport knows of, so that it can close it and tell whom that concerns.
+type conn struct {
+	net.Conn
+
+	owner  *Standard
+	user   atomic.Pointer[attempt] // the exchange that runs on it, if it is HTTP/1
+	closed atomic.Bool
+}
+
+// Close implements [net.Conn]. net/http waits for the request body of a broken connection to be read on, for as long as
+// the client likes; so the body is told.
+func (c *conn) Close() error {
+	if !c.closed.Swap(true) {
+		c.owner.forget(c)
+	}
+	err := c.Conn.Close()
+	if a := c.user.Load(); a != nil {
+		a.endUpload()
+	}
+	return err
+}
+
+// ours finds the conn below TLS.
+func ours(nc net.Conn) *conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	c, _ := nc.(*conn)
+	return c
+}
+
+// dial connects to addr for the exchange in ctx. Its time is bounded by that exchange's limit, although net/http lets
+// the dialling go on for others when the exchange is given up.
+func (s *Standard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return s.connect(ctx, network, addr, nil)
+}
+
+// dialTLS is dial followed by a handshake within the same bound.
+func (s *Standard) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
+	c := s.tls.Clone()
+	if c.ServerName == "" {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, &Error{Code: ConnectFailed, Err: err}
+		}
+		c.ServerName = host
+	}
+	return s.connect(ctx, network, addr, c)
+}
+
+var errDialNil = errors.New("the Dial function returned neither a connection nor an error")
+
+func (s *Standard) connect(ctx context.Context, network, addr string, secure *tls.Config) (net.Conn, error) {
+	if !s.begin() {
+		return nil, &Error{Code: Closed, Err: net.ErrClosed}
+	}
+	defer s.running.Done()
+	limit := fallbackConnect
+	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+		limit = a.limits.Connect
+	}
+	var cancel context.CancelFunc
+	if limit > 0 {
+		ctx, cancel = context.WithTimeout(ctx, limit)
+	} else {
+		ctx, cancel = context.WithCancel(ctx)
+	}
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+
+	raw, err := s.dialer(ctx, network, addr)
+	if err == nil && raw == nil {
+		err = errDialNil
+	}
+	if err != nil {
+		return nil, &Error{Code: dialCode(ctx, err), Err: err}
+	}
+	c := &conn{Conn: raw, owner: s}
+	if !s.adopt(c) {
+		_ = raw.Close()
+		return nil, &Error{Code: Closed, Err: net.ErrClosed}
+	}
+	if secure == nil {
+		return c, nil
+	}
+	tc := tls.Client(c, secure)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		_ = c.Close()
+		code := TLSFailed
+		if ctx.Err() != nil {
+			code = dialCode(ctx, err)
+		}
+		return nil, &Error{Code: code, Err: err}
+	}
+	return tc, nil
+}
+
+// fallbackConnect bounds dialling nobody set a limit for.
+const fallbackConnect = 3 * time.Second
+
+func dialCode(ctx context.Context, err error) string {
+	var dns *net.DNSError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return ConnectTimeout
+	case ctx.Err() != nil:
+		return Closed // dialling is not ended by the exchange that asked for it
+	case errors.As(err, &dns):
+		return DNSFailed
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ConnectRefused
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ConnectTimeout
+	default:
+		return ConnectFailed
+	}
+}

@@ -1,0 +1,241 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Config configures a [Standard]. The zero value holds the defaults.
+type Config struct {
+	// TLS configures connections to https targets; it is cloned. Nil means the system's roots and TLS 1.2 or newer. Its
+	// NextProtos, when set, decide on HTTP/2.
+	TLS *tls.Config
+	// Dial makes connections. Nil means a net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// MaxConns bounds the connections to one target, those being dialled included; further requests wait for one within
+	// Limits.Connect. Default 512, negative: no bound.
+	MaxConns int
+	// MaxIdleConns bounds the idle connections kept for one target. Default 64, negative: none are kept.
+	MaxIdleConns int
+	// IdleTimeout is how long an idle connection is kept. It should be below the time the target keeps them, or requests
+	// meet connections just closed. Default 30 s, negative: for ever.
+	IdleTimeout time.Duration
+	// MaxHeaderBytes bounds the head of an answer, informational ones included. Default 128 KiB.
+	MaxHeaderBytes int64
+}
+
+// Defaults of [Config].
+const (
+	DefaultMaxConns       = 512
+	DefaultMaxIdleConns   = 64
+	DefaultIdleTimeout    = 30 * time.Second
+	DefaultMaxHeaderBytes = 128 << 10
+)
+
+const (
+	expectContinueTimeout = time.Second
+	keepAlive             = 15 * time.Second
+	pingTimeout           = 15 * time.Second
+	writeByteTimeout      = 10 * time.Second
+)
+
+// Standard is a [Transport] over net/http's. It starts no goroutine before the first request.
+//
+// net/http sends a request a second time by itself when a kept connection turns out to be dead before the first byte of
+// an answer: always when nothing had been written yet, and otherwise GET, HEAD, OPTIONS and TRACE without a body. It
+// would also repeat any other method without a body when the client sent Idempotency-Key; a client does not decide that
+// here. Requests with a body are never repeated.
+type Standard struct {
+	base   *http.Transport
+	tls    *tls.Config
+	dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+
+	running sync.WaitGroup // exchanges and diallings
+
+	mu        sync.Mutex
+	closed    bool
+	exchanges map[*attempt]struct{}
+	conns     map[*conn]struct{}
+}
+
+// NewStandard returns a Standard. c.MaxHeaderBytes must not be negative.
+func NewStandard(c Config) *Standard {
+	s := &Standard{
+		dialer:    c.Dial,
+		exchanges: map[*attempt]struct{}{},
+		conns:     map[*conn]struct{}{},
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	if s.dialer == nil {
+		s.dialer = (&net.Dialer{KeepAlive: keepAlive}).DialContext
+	}
+	if s.tls = c.TLS.Clone(); s.tls == nil {
+		s.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if len(s.tls.NextProtos) == 0 {
+		s.tls.NextProtos = []string{"h2", "http/1.1"}
+	}
+	s.base = &http.Transport{
+		Proxy:                  nil, // never the environment's
+		DialContext:            s.dial,
+		DialTLSContext:         s.dialTLS,
+		DisableCompression:     true, // Accept-Encoding is the client's, and so is what comes back
+		MaxConnsPerHost:        max(orDefault(c.MaxConns, DefaultMaxConns), 0),
+		MaxIdleConnsPerHost:    orDefault(c.MaxIdleConns, DefaultMaxIdleConns),
+		IdleConnTimeout:        max(orDefault(c.IdleTimeout, DefaultIdleTimeout), 0),
+		MaxResponseHeaderBytes: orDefault(c.MaxHeaderBytes, DefaultMaxHeaderBytes),
+		ExpectContinueTimeout:  expectContinueTimeout,
+		ForceAttemptHTTP2:      slices.Contains(s.tls.NextProtos, "h2"),
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: pingTimeout, PingTimeout: pingTimeout, WriteByteTimeout: writeByteTimeout,
+		},
+	}
+	return s
+}
+
+func orDefault[T int | int64 | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// Send implements [Transport].
+func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(out.Context())
+	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel}
+	if out.Body != nil && out.Body != http.NoBody {
+		a.upload = out.Body
+	}
+	if !s.register(a) {
+		cancel()
+		a.endUpload()
+		return nil, &Error{Code: Closed, Err: net.ErrClosed}
+	}
+	a.trace.GotConn = a.gotConn
+	req := out.WithContext(httptrace.WithClientTrace(attemptContext{ctx, a}, &a.trace))
+	if a.upload != nil {
+		req.Body = (*uploadBody)(a)
+	}
+	req.GetBody = nil // nobody may send a body twice
+	req.Header = hideIdempotencyKey(req.Header)
+
+	a.wait(connecting)
+	res, err := s.base.RoundTrip(req)
+	if err != nil {
+		err = a.failure(err, req.Header)
+		a.finish()
+		return nil, err
+	}
+	a.answered()
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		// Nobody asked for it, and what follows is no HTTP: the connection goes.
+		_ = res.Body.Close()
+		a.finish()
+		return nil, &Error{Code: InvalidResponse, Err: errUnasked}
+	}
+	a.answer = res.Body
+	res.Body = (*answerBody)(a)
+	res.Request = out
+	return res, nil
+}
+
+// hideIdempotencyKey keeps net/http from taking the client's word that the request may be sent twice: it looks for the
+// fields in their canonical spelling only, and the target does not care for case.
+func hideIdempotencyKey(h http.Header) http.Header {
+	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if v, ok := h[name]; ok {
+			h = maps.Clone(h) // a round tripper of the application may still look at it
+			delete(h, name)
+			h[strings.ToLower(name)] = v
+		}
+	}
+	return h
+}
+
+// begin takes part in what Close waits for, and reports false after Close.
+func (s *Standard) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
+func (s *Standard) register(a *attempt) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	s.exchanges[a] = struct{}{}
+	return true
+}
+
+func (s *Standard) unregister(a *attempt) {
+	s.mu.Lock()
+	delete(s.exchanges, a)
+	s.mu.Unlock()
+	s.running.Done()
+}
+
+// adopt takes a new connection into care, and reports false after Close.
+func (s *Standard) adopt(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Standard) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// Close implements [Transport]. The goroutines net/http has for a connection end with it, though not necessarily before
+// Close returns.
+func (s *Standard) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	cut := make([]*attempt, 0, len(s.exchanges))
+	for a := range s.exchanges {
+		cut = append(cut, a)
+	}
+	s.mu.Unlock()
+	s.end()
+	for _, a := range cut {
+		a.expire(Closed)
+	}
+	s.running.Wait()
+	s.base.CloseIdleConnections()
+
+	// What is not idle in net/http's books, such as an HTTP/2 connection that just lost its last stream.
+	s.mu.Lock()
+	rest := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		rest = append(rest, c)
+	}
+	s.mu.Unlock()
+	for _, c := range rest {
+		_ = c.Close()
+	}
+	return nil
+}

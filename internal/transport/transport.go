@@ -1,0 +1,152 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// Transport sends requests to targets. It is safe for concurrent use.
+type Transport interface {
+	// Send sends out to the target that out.URL names and returns the final answer as soon as its head is there; the
+	// request body may still be on its way then. Ending out's context ends the exchange. The error is an [*Error].
+	//
+	// out and its header belong to the transport until the response body has been closed, out.Body for ever: it is closed
+	// when it is no longer wanted, while a Read may be waiting, which has to end then. A body of the answer that ends
+	// before its declared end gives an [*Error]. Closing the body before its end gives the connection up. The response
+	// and its header are valid until the body is closed.
+	Send(out *http.Request, l Limits) (*http.Response, error)
+	// Close breaks off what is under way, closes all connections and waits until both has happened. Further sends fail.
+	// It may be called more than once.
+	Close() error
+}
+
+// Limits bound one exchange in time. Zero or less means no bound.
+type Limits struct {
+	// Connect bounds the wait for a connection: for a free place, for dialling and for the TLS handshake.
+	Connect time.Duration
+	// FirstByte bounds the wait for the head of the answer, from when the connection was there or, with a body, from when
+	// it last took a part of it. Waiting for the client's part of the body does not count.
+	FirstByte time.Duration
+	// Idle bounds each wait for a part of the answer's body.
+	Idle time.Duration
+	// Deadline ends the exchange, its body included. Zero means none.
+	Deadline time.Time
+}
+
+// Codes of an [Error]. The set is closed.
+const (
+	ConnectRefused  = "connect_refused"    // the target's system refused the connection
+	ConnectFailed   = "connect_failed"     // no connection for another reason
+	ConnectTimeout  = "connect_timeout"    // Limits.Connect
+	DNSFailed       = "dns_error"          // the target's name has no address
+	TLSFailed       = "tls_error"          // the handshake failed
+	FirstByteLimit  = "first_byte_timeout" // Limits.FirstByte
+	IdleLimit       = "idle_timeout"       // Limits.Idle
+	TotalLimit      = "total_timeout"      // Limits.Deadline, or the deadline of the context
+	ConnectionReset = "connection_reset"   // the connection ended before the answer began
+	StaleConnection = "stale_connection"   // as ConnectionReset, on a kept connection the target had closed
+	Truncated       = "truncated_response" // the answer's body ended early or is malformed
+	InvalidResponse = "invalid_response"   // the answer is no HTTP, or none that may be passed on
+	InvalidRequest  = "invalid_request"    // a plugin made a request that cannot be sent
+	Canceled        = "canceled"           // the context ended
+	Closed          = "upstream_closed"    // the transport was closed
+)
+
+// Error says in which phase an exchange failed.
+type Error struct {
+	// Code is one of the constants.
+	Code string
+	// Err is the cause, for logs: it may hold addresses and bytes of the target. It is never nil.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return "transport: " + e.Code + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// chain is a Transport whose requests pass round trippers of the application.
+type chain struct {
+	base  Transport
+	outer http.RoundTripper
+}
+
+var (
+	errNoResponse  = errors.New("the outbound round tripper returned neither a response nor an error")
+	errLostContext = errors.New("the outbound round tripper replaced the context of its request")
+)
+
+// Through returns a transport whose requests pass the round trippers that wrap makes around base, the first outermost.
+// Each function is called once, now. When one returns nil the transport is nil and failed is its index; otherwise failed
+// is -1. Without any, base itself is returned.
+func Through(base Transport, wrap []func(http.RoundTripper) http.RoundTripper) (t Transport, failed int) {
+	if len(wrap) == 0 {
+		return base, -1
+	}
+	var rt http.RoundTripper = innermost{base}
+	for i := len(wrap) - 1; i >= 0; i-- {
+		if rt = wrap[i](rt); rt == nil {
+			return nil, i
+		}
+	}
+	return &chain{base: base, outer: rt}, -1
+}
+
+type limitsKey struct{}
+
+// Send implements [Transport].
+func (c *chain) Send(out *http.Request, l Limits) (*http.Response, error) {
+	res, err := c.outer.RoundTrip(out.WithContext(context.WithValue(out.Context(), limitsKey{}, l)))
+	switch {
+	case err != nil:
+		if res != nil && res.Body != nil {
+			_ = res.Body.Close()
+		}
+		var known *Error
+		if errors.As(err, &known) {
+			return nil, err
+		}
+		return nil, &Error{Code: outboundCode(out.Context()), Err: err}
+	case res == nil:
+		return nil, &Error{Code: InvalidResponse, Err: errNoResponse}
+	}
+	if res.Body == nil {
+		res.Body = http.NoBody
+	}
+	if res.Header == nil {
+		res.Header = http.Header{}
+	}
+	return res, nil
+}
+
+func outboundCode(ctx context.Context) string {
+	switch err := ctx.Err(); {
+	case errors.Is(err, context.DeadlineExceeded):
+		return TotalLimit
+	case err != nil:
+		return Canceled
+	default:
+		return InvalidResponse
+	}
+}
+
+// Close implements [Transport].
+func (c *chain) Close() error { return c.base.Close() }
+
+// innermost is what the innermost of the application's round trippers sees.
+type innermost struct{ base Transport }
+
+// RoundTrip implements [http.RoundTripper].
+func (t innermost) RoundTrip(req *http.Request) (*http.Response, error) {
+	l, ok := req.Context().Value(limitsKey{}).(Limits)
+	if !ok {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, &Error{Code: InvalidRequest, Err: errLostContext}
+	}
+	return t.base.Send(req, l)
+}
