@@ -86,12 +86,12 @@ func ExampleMatch() {
 	}
 	gw.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("DELETE", "/users/42", nil))
 	// Output:
-	// everything
-	// exact
-	// parameter 42
-	// subtree
-	// host
-	// method 42
+	// everything id=
+	// exact id=
+	// parameter id=42
+	// subtree id=
+	// host id=
+	// method id=42
 }
 
 // Apply swaps the table between two requests.

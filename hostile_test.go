@@ -78,7 +78,10 @@ func (u *rawUpstream) serve(c net.Conn) {
 		u.heads = append(u.heads, head.String())
 		u.body = append(u.body, string(body))
 		u.mu.Unlock()
-		if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup"); err != nil || err != nil {
+		if err != nil {
+			return
+		}
+		if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup"); err != nil {
 			return
 		}
 	}
@@ -103,7 +106,7 @@ func serveRaw(t *testing.T, entry policy.EntryConfig) (addr string, up *rawUpstr
 	require.NoError(t, err)
 	gw, err := gateway.New(gateway.Config{
 		EntryConfig: entry,
-		Logger:      quiet(),
+		Logger:      nil,
 		Owns:        []io.Closer{proxy},
 		Routes: []gateway.Route{
 			{Name: "public", Match: gateway.Match{Paths: []string{"/public/*rest"}}, Handler: proxy},

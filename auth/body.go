@@ -218,6 +218,7 @@ func walkJSON(data []byte, drop func(name string, value json.RawMessage) bool) (
 		return nil, false
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber() // the value of a number is nobody's business here
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return data, err == nil
 	}

@@ -18,7 +18,7 @@ type part struct {
 
 // splitMultipart returns the parts of a multipart/form-data body (RFC 7578). It reports false for everything on which
 // readers differ: lines that begin like a delimiter and are none, line ends other than CRLF, text before the first
-// delimiter, a missing end, parts without a plain name.
+// delimiter or after the last, a missing end, parts without a plain name.
 func splitMultipart(data []byte, boundary string) ([]part, bool) {
 	delimiter := []byte("--" + boundary)
 	if !bytes.HasPrefix(data, delimiter) {
@@ -29,7 +29,7 @@ func splitMultipart(data []byte, boundary string) ([]part, bool) {
 	for start := 0; ; {
 		rest := data[start+len(delimiter):]
 		if bytes.HasPrefix(rest, []byte("--")) {
-			return parts, isEpilogue(rest[2:], delimiter)
+			return parts, isEnd(rest[2:])
 		}
 		line := bytes.TrimLeft(rest, " \t")
 		if !bytes.HasPrefix(line, []byte("\r\n")) {
@@ -51,9 +51,10 @@ func splitMultipart(data []byte, boundary string) ([]part, bool) {
 	}
 }
 
-// isEpilogue reports whether nothing of meaning comes after the last delimiter.
-func isEpilogue(rest, delimiter []byte) bool {
-	return !bytes.Contains(rest, delimiter) && len(bytes.TrimRight(rest, " \t\r\n")) == 0
+// isEnd reports whether rest, which follows the last delimiter, ends its line and the body.
+func isEnd(rest []byte) bool {
+	rest = bytes.TrimLeft(rest, " \t")
+	return len(rest) == 0 || string(rest) == "\r\n"
 }
 
 // parsePart returns the field name and the value of a part.

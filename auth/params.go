@@ -2,6 +2,7 @@ package auth
 
 import (
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
@@ -102,19 +103,17 @@ func removePieces(raw, separators string, match func(piece string) bool) (string
 // taken as it stands, quotes included.
 func (f *finding) cookies(line string, names []string) {
 	for part := range strings.SplitSeq(line, ";") {
-		if name, value, ok := strings.Cut(part, "="); ok && slices.Contains(names, trimSpace(name)) {
-			f.add(trimSpace(value))
+		if name, value, _ := strings.Cut(textproto.TrimString(part), "="); slices.Contains(names, textproto.TrimString(name)) {
+			f.add(value)
 		}
 	}
 }
-
-func trimSpace(s string) string { return strings.Trim(s, " \t") }
 
 // removeCookies returns a Cookie field without the cookies whose names match, and whether there were any.
 func removeCookies(line string, match func(name string) bool) (string, bool) {
 	left, changed := removePieces(line, ";", func(part string) bool {
 		name, _, _ := strings.Cut(part, "=")
-		return match(trimSpace(name))
+		return match(textproto.TrimString(name))
 	})
 	if changed {
 		left = strings.TrimLeft(left, " \t")

@@ -79,7 +79,7 @@ func FuzzQuery(f *testing.F) {
 
 // FuzzCookie compares the search and the hiding of cookies with net/http's parser.
 func FuzzCookie(f *testing.F) {
-	for _, c := range []string{"apikey=k", "a=1; apikey=k; b=2", "apikey=k;apikey=l", " apikey =k", ";;apikey", "APIKEY=k; a", `apikey="k"`} {
+	for _, c := range []string{"apikey=k", "a=1; apikey=k; b=2", "apikey=k;apikey=l", " apikey =k", ";;apikey", "APIKEY=k; a", "apikey= 0", "a=1; apikey=k; apikey", `apikey="k"`} {
 		f.Add(c, "x=y")
 	}
 	s := everywhere(f)
@@ -116,7 +116,7 @@ func FuzzCookie(f *testing.F) {
 // FuzzJSONBody compares the search and the hiding of JSON members with encoding/json.
 func FuzzJSONBody(f *testing.F) {
 	for _, b := range []string{
-		`{"apikey":"k"}`, `{"a":1,"apikey":"k","b":[1,{"apikey":2}]}`, `{"\u0061pikey":"k" , "ApiKey":null}`, `{ }`, `[]`, `"x"`, `{"apikey":1}{}`,
+		`{"apikey":"k"}`, `{"a":1,"apikey":"k","b":[1,{"apikey":2}]}`, `{"\u0061pikey":"k" , "ApiKey":null}`, `{ }`, `[]`, `"x"`, `{"apikey":1}{}`, `3E4444444`, `{"a":3E4444444,"apikey":"k"}`,
 		"{\n\t\"apikey\" : \"k\"\n,\"b\": 1.0e5}\n",
 	} {
 		f.Add([]byte(b))
@@ -193,7 +193,7 @@ func FuzzMultipartBody(f *testing.F) {
 	}
 	for _, b := range []string{
 		part("apikey", "k") + "--B--\r\n", part("a", "1") + part("apikey", "k") + part("b", "\r\n--C") + "--B--", "--B--", "--B \r\n" + part("a", "")[5:] + "--B--  ",
-		part("APIKEY", "k") + part("a", "--B") + "--B--",
+		part("APIKEY", "k") + part("a", "--B") + "--B--", part("a", "") + "--B--\t\n",
 	} {
 		f.Add([]byte(b))
 	}

@@ -53,7 +53,8 @@
 //	gateway.reason
 //	gateway.error
 //	gateway.decisions              a list: what each plugin decided and why
-//	exception.type, exception.message   of a panic
+//	exception.type                 of a panic; exception.message only when it is one of Go's runtime, since any other
+//	exception.message              may hold what a client sent
 //
 // # What is never in it
 //

@@ -34,7 +34,7 @@ func Example() {
 	r := httptest.NewRequest(http.MethodGet, "/v1/users?page=2&apikey=k1", nil)
 	observer.Wrap(api).ServeHTTP(httptest.NewRecorder(), r)
 	// Output:
-	// level=INFO msg=request http.request.method=GET url.scheme=http url.path=/v1/users url.query=page&apikey server.address=example.com client.address=192.0.2.1 network.peer.address=192.0.2.1 network.protocol.version=1.1 http.response.status_code=403 http.response.body.size=76 gateway.outcome=refused gateway.source=gateway gateway.refused_by=acl gateway.reason=not_in_group gateway.error="403 not_in_group"
+	// level=INFO msg=request http.request.method=GET url.scheme=http url.path=/v1/users url.query=page&apikey server.address=example.com client.address=192.0.2.1 network.peer.address=192.0.2.1 network.protocol.version=1.1 http.response.status_code=403 http.response.body.size=76 gateway.outcome=refused gateway.source=gateway gateway.refused_by=acl gateway.reason=not_in_group
 }
 
 // Health checks stay out of the log, and what the application knows goes into it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -195,6 +196,19 @@ func TestOutcomes(t *testing.T) {
 			outcome: observe.Panicked, status: 500, level: "ERROR", source: "gateway", panics: []int{1},
 		},
 		{
+			name: "panic a gateway recovered from", handler: func(w http.ResponseWriter, r *http.Request) {
+				policy.Refuse(w, r, "gateway", &policy.Error{Status: 500, Code: "panic", Err: errors.New("panic of type string")})
+			},
+			outcome: observe.Panicked, status: 500, level: "ERROR", source: "gateway",
+		},
+		{
+			name: "panic a gateway recovered from too late", handler: func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, "hel")
+				policy.Refuse(w, r, "gateway", &policy.Error{Status: 500, Code: "panic"})
+			},
+			outcome: observe.Panicked, status: 200, level: "ERROR", source: "gateway", panics: http.ErrAbortHandler,
+		},
+		{
 			name: "panic of a client that left", request: left("GET"),
 			handler: func(http.ResponseWriter, *http.Request) { panic("boom") },
 			outcome: observe.Panicked, status: 500, level: "ERROR", source: "gateway", panics: "boom",
@@ -288,6 +302,31 @@ func TestOutcomes(t *testing.T) {
 			require.Equal(t, "request", line["msg"])
 			require.GreaterOrEqual(t, line["http.server.request.duration"], 0.0)
 		})
+	}
+}
+
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		value   any
+		kind    any
+		message string
+	}{
+		{"s3cr3t", "string", "<nil>"},
+		{errors.New("s3cr3t"), "*errors.errorString", "<nil>"},
+		{struct{ S string }{"s3cr3t"}, "struct { S string }", "<nil>"},
+		{http.ErrAbortHandler, nil, "<nil>"},
+		{nil, "*runtime.PanicNilError", "panic called with nil argument"},
+	}
+	for _, tt := range tests {
+		var j journal
+		_, panicked := serve(observer(t, &j, observe.Config{}).Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(tt.value) })),
+			httptest.NewRequest(http.MethodGet, "/", nil))
+		require.NotNil(t, panicked)
+		line := j.line(t)
+		require.Equal(t, tt.kind, line["exception.type"])
+		require.Contains(t, fmt.Sprint(line["exception.message"]), tt.message)
+		require.NotContains(t, j.String(), "s3cr3t")
 	}
 }
 
@@ -401,7 +440,7 @@ func TestGoldenText(t *testing.T) {
 	}))
 	_, _ = serve(h, httptest.NewRequest(http.MethodGet, "/", nil))
 	require.Contains(t, j.String(), `gateway.tries="http://10.0.0.1 1s reset" gateway.refused_by=acl gateway.reason=not_in_group `+
-		`gateway.error="403 not_in_group: group x" gateway.decisions="key-auth allowed known_key; acl refused not_in_group 403"`+"\n")
+		`gateway.error="group x" gateway.decisions="key-auth allowed known_key; acl refused not_in_group 403"`+"\n")
 }
 
 // TestWhy holds that one line answers who refused a request, and why.
@@ -418,11 +457,11 @@ func TestWhy(t *testing.T) {
 	line := j.line(t)
 	require.Equal(t, "acl", line["gateway.refused_by"])
 	require.Equal(t, "not_in_group", line["gateway.reason"])
-	require.Equal(t, "403 not_in_group: groups: none", line["gateway.error"])
+	require.Equal(t, "groups: none", line["gateway.error"])
 	require.Equal(t, true, line["gateway.anonymous"])
 	require.Equal(t, []any{
 		map[string]any{"policy": "key-auth", "verdict": "allowed", "reason": "known_key"},
-		map[string]any{"policy": "acl", "verdict": "refused", "reason": "not_in_group", "status": 403.0, "error": "403 not_in_group: groups: none"},
+		map[string]any{"policy": "acl", "verdict": "refused", "reason": "not_in_group", "status": 403.0, "error": "groups: none"},
 	}, line["gateway.decisions"])
 }
 

@@ -20,8 +20,10 @@ const (
 	// Aborted: the answer was broken off by the gateway's side with [http.ErrAbortHandler], because its upstream failed
 	// in the middle, or because the client did not take the answer in time.
 	Aborted Outcome = "aborted"
-	// Panicked: a plugin or handler panicked. Status 500 stands for what a gateway then answers, unless a head was sent
-	// before; a server without a gateway cuts the connection.
+	// Panicked: a plugin or handler panicked. A gateway recovers from that inside the Observer, refuses the request with
+	// 500 and the reason "panic", and logs where it was. Without a gateway the panic passes through the Observer, which
+	// adds its type, and the server cuts the connection; status 500 then stands for an answer that was not sent, unless
+	// a head was sent before.
 	Panicked Outcome = "panic"
 	// ClientGone: the client left before the answer was complete. The status is 499, as nginx and Kong have it, when it
 	// left before there was any answer; no such status is ever sent. A client that only closed its sending side looks
@@ -31,6 +33,9 @@ const (
 	// returns; what it wrote by itself is not counted.
 	Hijacked Outcome = "hijacked"
 )
+
+// reasonPanic is the code of the refusal by which a gateway answers in place of a handler that panicked.
+const reasonPanic = "panic"
 
 // statusClientGone is what nginx made the name of an answer nobody waited for.
 const statusClientGone = 499
@@ -55,7 +60,7 @@ func (s *session) judge(e *ended) {
 		e.panicked = nil
 	}
 	switch {
-	case e.panicked != nil:
+	case e.panicked != nil, e.refused != nil && e.refused.Reason == reasonPanic:
 		e.outcome = Panicked
 		if e.status == 0 && !s.rw.Hijacked() {
 			e.status = http.StatusInternalServerError
@@ -84,7 +89,7 @@ func (s *session) clientGone(e *ended) bool {
 		return true // as the upstream saw it
 	}
 	gone := errors.Is(s.ctx.Err(), context.Canceled)
-	if n := len(e.tries); !s.returned && n > 0 && e.tries[n-1].Canceled {
+	if n := len(e.tries); !s.returned && e.refused == nil && n > 0 && e.tries[n-1].Canceled {
 		gone = true // the upstream noticed before the server did
 	}
 	return gone && (!s.returned || s.silent || !s.complete())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"time"
 
@@ -153,9 +154,9 @@ func (s *session) appendUpstream(attrs []slog.Attr, e *ended) []slog.Attr {
 		total += tries[i].Duration
 	}
 	last := &tries[len(tries)-1]
+	attrs = appendString(attrs, "gateway.upstream.name", last.Upstream)
+	attrs = appendString(attrs, "gateway.upstream.target", last.Target) // none when no target was picked
 	return append(attrs,
-		slog.String("gateway.upstream.name", last.Upstream),
-		slog.String("gateway.upstream.target", last.Target),
 		slog.Float64("gateway.upstream.duration", total.Seconds()),
 		slog.Any("gateway.tries", tries),
 	)
@@ -173,16 +174,11 @@ func appendWhy(attrs []slog.Attr, e *ended) []slog.Attr {
 		}
 		attrs = append(attrs, slog.Any("gateway.decisions", trail))
 	}
-	if e.outcome == Panicked {
-		message := ""
-		switch v := e.panicked.(type) {
-		case error:
-			message = errorText(v)
-		case string:
-			message = scrub(v)
+	if e.panicked != nil {
+		attrs = append(attrs, slog.String("exception.type", visible(fmt.Sprintf("%T", e.panicked), maxName)))
+		if err, ok := e.panicked.(runtime.Error); ok {
+			attrs = append(attrs, slog.String("exception.message", errorText(err)))
 		}
-		attrs = append(attrs, slog.String("exception.type", fmt.Sprintf("%T", e.panicked)))
-		attrs = appendString(attrs, "exception.message", message)
 	}
 	return attrs
 }

@@ -145,7 +145,7 @@ func TestServerPanic(t *testing.T) {
 		})
 	require.Equal(t, "panic", line["gateway.outcome"])
 	require.Equal(t, "*errors.errorString", line["exception.type"])
-	require.Equal(t, "boom", line["exception.message"])
+	require.Nil(t, line["exception.message"], "it may hold what a client sent")
 }
 
 func TestServerHijack(t *testing.T) {

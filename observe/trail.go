@@ -12,6 +12,9 @@ type safeError string
 func (e safeError) Error() string { return string(e) }
 
 func safe(err error) error {
+	if e, ok := err.(*policy.Error); ok && e != nil { //nolint:errorlint // what wraps one says more than it
+		err = e.Err // all else about it is in the record already
+	}
 	if err == nil {
 		return nil
 	}

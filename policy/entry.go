@@ -221,8 +221,12 @@ func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (http.ResponseWrit
 	if !inner && e.cfg.WriteProgress > 0 && (srv == nil || srv.WriteTimeout <= 0) {
 		rw.LimitWrites(e.cfg.WriteProgress)
 	}
-	if !inner && e.cfg.ReadProgress > 0 && (srv == nil || srv.ReadTimeout <= 0) {
-		x.body.init(w, r, e.cfg.ReadProgress)
+	if !inner {
+		limit := e.cfg.ReadProgress
+		if srv != nil && srv.ReadTimeout > 0 {
+			limit = 0
+		}
+		x.body.init(w, r, limit)
 	}
 	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
 		// An HTTP/1.0 message with a Transfer-Encoding has no agreed end; net/http deletes the field before anyone can

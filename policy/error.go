@@ -3,10 +3,12 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-go/gateway/internal/respw"
 )
@@ -94,8 +96,8 @@ func (x *Exchange) errorHandler() func(http.ResponseWriter, *http.Request, error
 
 // WriteError answers r with err: a JSON object with the members "message" and "request_id", an RFC 9457 problem when
 // the client prefers application/problem+json, or for a gRPC call HTTP 200 with grpc-status and grpc-message. It sets
-// the header fields of the [*Error] in err, gives every 401 a challenge, and Cache-Control: no-store. It does not wait
-// for an unread request body.
+// the header fields of the [*Error] in err, gives every 401 a challenge, and Cache-Control: no-store. It does not
+// wait for an unread request body: where one is not there yet, the connection is closed after the answer.
 //
 // It never calls an ErrorHandler, so an ErrorHandler may call it. Like [Refuse] it aborts an answer whose head was sent.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
@@ -155,7 +157,7 @@ func prepare(w http.ResponseWriter, r *http.Request, x *Exchange, e *Error) {
 	if e.Status == http.StatusUnauthorized && len(h["Www-Authenticate"]) == 0 {
 		h["Www-Authenticate"] = x.challengesOr("Key")
 	}
-	releaseBody(w, r)
+	ReleaseBody(w, r)
 }
 
 func (x *Exchange) challengesOr(fallback string) []string {
@@ -169,19 +171,52 @@ func (x *Exchange) challengesOr(fallback string) []string {
 	return []string{fallback}
 }
 
-// maxDrain is how much of an unread request body net/http reads so that the connection can be used again.
-const maxDrain = 256 << 10
+const (
+	// maxDrain is how much of an unread request body is taken in so that its connection can be used again.
+	maxDrain = 64 << 10
+	// drainGrace is how long the answer waits for it.
+	drainGrace = 50 * time.Millisecond
+)
 
-// releaseBody lets the answer go out although the request body is unread: net/http would otherwise read up to 256 KiB
-// of it first, at the client's pace. A connection whose body is too long to be read afterwards is closed.
-func releaseBody(w http.ResponseWriter, r *http.Request) {
+// ReleaseBody lets an answer go out although the request body is unread: net/http would otherwise read up to 256 KiB of
+// it first, at the client's pace. A short body that is there already is read away; with any other the connection is
+// closed after the answer. A plugin that answers without [Refuse] or [WriteError], which call it, calls it before it
+// sends the head.
+func ReleaseBody(w http.ResponseWriter, r *http.Request) {
+	// EnableFullDuplex would not do: in Go 1.26 a connection with a body left unread in that mode is broken for the
+	// requests after it.
+	x := ExchangeFrom(r.Context())
 	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return
 	}
-	_ = http.NewResponseController(w).EnableFullDuplex() // a writer that cannot is no server's
-	if r.ContentLength < 0 || r.ContentLength > maxDrain {
-		w.Header()["Connection"] = []string{"close"}
+	untouched, ended := true, false
+	if x != nil {
+		untouched, ended = x.body.state()
 	}
+	if ended {
+		return
+	}
+	short := r.ContentLength > 0 && r.ContentLength <= maxDrain
+	if untouched && short && len(r.Header["Expect"]) == 0 && drain(w, r, x) {
+		return
+	}
+	w.Header()["Connection"] = []string{"close"}
+}
+
+// drain reads a body away that has arrived, and reports whether it did.
+func drain(w http.ResponseWriter, r *http.Request, x *Exchange) bool {
+	control := http.NewResponseController(w)
+	if control.SetReadDeadline(time.Now().Add(drainGrace)) != nil {
+		return false // no connection, so nothing to keep
+	}
+	if x != nil {
+		x.body.release()
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return false
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	return true
 }
 
 func appendMessage(b []byte, e *Error, id string) []byte {

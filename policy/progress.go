@@ -3,6 +3,7 @@ package policy
 import (
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,24 +12,28 @@ import (
 type progressBody struct {
 	body    io.ReadCloser
 	control http.ResponseController
-	limit   time.Duration // 0: not used
+	limit   time.Duration
 	armed   time.Time     // when the deadline was last set
 	stream  bool          // an HTTP/2 stream or later
-	done    bool          // the body's end was seen, or deadlines are not supported
+	done    bool          // no deadline is to be set, or none any more
+
+	// touched and ended are for those who answer while another goroutine may still read.
+	touched, ended atomic.Bool
 }
 
-// init prepares the guard for r, whose answer goes to w, the server's own writer.
+// init prepares the guard for r, whose answer goes to w, the server's own writer. Without a positive limit it only
+// watches.
 func (b *progressBody) init(w http.ResponseWriter, r *http.Request, limit time.Duration) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return
 	}
-	b.limit, b.control, b.stream = limit, *http.NewResponseController(w), r.ProtoMajor > 1
+	b.body = r.Body
+	b.limit, b.control, b.stream, b.done = limit, *http.NewResponseController(w), r.ProtoMajor > 1, limit <= 0
 }
 
 // bind puts the guard between r and its body.
 func (b *progressBody) bind(r *http.Request) {
-	if b.limit > 0 && b.body == nil {
-		b.body = r.Body
+	if b.body != nil && r.Body == b.body {
 		r.Body = b
 	}
 }
@@ -37,6 +42,7 @@ func (b *progressBody) bind(r *http.Request) {
 // stream a deadline that passes between two reads ends the body for good, though it may be the upstream that is slow;
 // so there it is lifted after each.
 func (b *progressBody) Read(p []byte) (int, error) {
+	b.touched.Store(true)
 	if !b.done {
 		if now := time.Now(); b.stream || now.Sub(b.armed) > b.limit/8 {
 			b.armed = now
@@ -46,6 +52,9 @@ func (b *progressBody) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.body.Read(p)
+	if err == io.EOF { //nolint:errorlint // io.Reader returns it as it is
+		b.ended.Store(true)
+	}
 	if (err != nil || b.stream) && !b.done {
 		// After the end of an HTTP/1 body net/http watches the connection for the client's leaving: with the deadline
 		// armed it would take its passing for that.
@@ -55,13 +64,19 @@ func (b *progressBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// state reports whether nobody has read from the body, and whether somebody has read it to its end.
+func (b *progressBody) state() (untouched, ended bool) { return !b.touched.Load(), b.ended.Load() }
+
+// release leaves the deadline to the caller from now on.
+func (b *progressBody) release() { b.done = true }
+
 // Close closes the body.
 func (b *progressBody) Close() error { return b.body.Close() }
 
 // leave bounds what the server reads of an unread body after the answer. The server sets a new deadline for the next
 // request by itself.
 func (b *progressBody) leave() {
-	if b.limit > 0 && !b.done && !b.stream {
+	if b.body != nil && !b.done && !b.stream {
 		_ = b.control.SetReadDeadline(time.Now().Add(b.limit))
 	}
 }

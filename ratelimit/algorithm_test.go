@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,7 +37,7 @@ func bucketModel(limits []ratelimit.Limit, log []event, now time.Time, cost int)
 		if len(log) > 0 {
 			last = log[0].at
 		}
-		for _, e := range append(log[:len(log):len(log)], event{now, cost}) {
+		for _, e := range append(slices.Clip(log), event{now, cost}) {
 			level = min(full, level+int64(e.at.Sub(last))) - token*int64(e.cost)
 			last = e.at
 		}
@@ -325,7 +326,7 @@ func TestCalendar(t *testing.T) {
 // TestExtremes: the largest limits, the slowest refill, and times far away, neither overflow nor turn negative.
 func TestExtremes(t *testing.T) {
 	t.Parallel()
-	const most = 1 << 40
+	const most = min(1<<40, math.MaxInt)
 	longest := 10 * 365 * 24 * time.Hour
 	limits := []ratelimit.Limit{
 		{Name: "fast", Requests: most, Window: 1},

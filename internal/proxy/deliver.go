@@ -136,7 +136,7 @@ func (c *Call) head(w http.ResponseWriter, res *http.Response, announced []strin
 			h[name] = values
 		}
 	}
-	h["Via"] = []string{appendVia(append(slices.Clip(h["Via"]), res.Header["Via"]...), res.ProtoMajor, res.ProtoMinor)}
+	h["Via"] = []string{appendVia(res.Header["Via"], res.ProtoMajor, res.ProtoMinor)}
 	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
 		h["Content-Length"] = []string{strconv.FormatInt(res.ContentLength, 10)}
 	} else {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-go/gateway/policy"
@@ -23,7 +24,7 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 	}).WithContext(in.Context())
 	for name, values := range in.Header {
 		if !hopByHop(name) && !framing(name) {
-			out.Header[name] = values[:len(values):len(values)] // an Add must not write into the client's header
+			out.Header[name] = slices.Clip(values) // an Add must not write into the client's header
 		}
 	}
 	removeNominated(out.Header, in.Header["Connection"])

@@ -201,8 +201,6 @@ func (a *attempt) expiredCode() string {
 	return a.expired
 }
 
-var errUnasked = errors.New("the target switched protocols unasked")
-
 // failure explains why there was no answer.
 func (a *attempt) failure(err error, sent http.Header) *Error {
 	if e := a.ending(err); e != nil {
@@ -318,7 +316,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	a.wait(reading)
 	n, err := a.answer.Read(p)
 	a.pause()
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is not the end
+	if err != nil && err != io.EOF { // a wrapped EOF is not the end
 		if e := a.ending(err); e != nil {
 			return n, e
 		}

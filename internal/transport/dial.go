@@ -78,7 +78,8 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 		ctx, cancel = context.WithCancel(ctx)
 	}
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
+	stop := context.AfterFunc(s.life, cancel)
+	defer stop()
 
 	raw, err := s.dialer(ctx, network, addr)
 	if err == nil && raw == nil {

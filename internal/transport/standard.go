@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -139,16 +140,37 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 		return nil, err
 	}
 	a.answered()
-	if res.StatusCode == http.StatusSwitchingProtocols {
-		// Nobody asked for it, and what follows is no HTTP: the connection goes.
-		_ = res.Body.Close()
+	if err := checkHead(res); err != nil {
+		_ = res.Body.Close() // the connection goes: what follows may be no HTTP
 		a.finish()
-		return nil, &Error{Code: InvalidResponse, Err: errUnasked}
+		return nil, &Error{Code: InvalidResponse, Err: err}
 	}
 	a.answer = res.Body
 	res.Body = (*answerBody)(a)
 	res.Request = out
 	return res, nil
+}
+
+var (
+	errUnasked = errors.New("the target switched protocols unasked")
+	errVersion = errors.New("the target answered in a version of HTTP that its connection does not speak")
+	errName    = errors.New("the target sent a field whose name is not a token")
+)
+
+// checkHead refuses heads that net/http lets through and that the next recipient might read otherwise.
+func checkHead(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return errUnasked
+	}
+	if h2 := res.TLS != nil && res.TLS.NegotiatedProtocol == "h2"; res.ProtoMajor != 1 && !(h2 && res.ProtoMajor == 2) {
+		return errVersion
+	}
+	for name := range res.Header {
+		if !validName(name) {
+			return errName
+		}
+	}
+	return nil
 }
 
 // hideIdempotencyKey keeps net/http from taking the client's word that the request may be sent twice: it looks for the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type Transport interface {
 	// out and its header belong to the transport until the response body has been closed, out.Body for ever: it is closed
 	// when it is no longer wanted, while a Read may be waiting, which has to end then. A body of the answer that ends
 	// before its declared end gives an [*Error]. Closing the body before its end gives the connection up. The response
-	// and its header are valid until the body is closed.
+	// and the map of its header are valid until the body is closed; the values may be kept.
 	Send(out *http.Request, l Limits) (*http.Response, error)
 	// Close breaks off what is under way, closes all connections and waits until both has happened. Further sends fail.
 	// It may be called more than once.
@@ -87,8 +88,8 @@ func Through(base Transport, wrap []func(http.RoundTripper) http.RoundTripper) (
 		return base, -1
 	}
 	var rt http.RoundTripper = innermost{base}
-	for i := len(wrap) - 1; i >= 0; i-- {
-		if rt = wrap[i](rt); rt == nil {
+	for i, f := range slices.Backward(wrap) {
+		if rt = f(rt); rt == nil {
 			return nil, i
 		}
 	}

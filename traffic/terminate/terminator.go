@@ -1,0 +1,225 @@
+package terminate
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// ErrTerminated is what [Terminator.Check] returns, or wraps, for a request that is answered here.
+var ErrTerminated = errors.New("terminate: request terminated")
+
+// Reasons in the decision record.
+const (
+	reasonTerminated   = "terminated"
+	reasonNotTriggered = "not_triggered"
+)
+
+const fieldContentType = "Content-Type"
+
+// Terminator answers requests with one fixed answer. As a plugin it passes on those without its trigger; as a handler it
+// has nobody to pass them on to and answers all.
+//
+// A Terminator is immutable and safe for concurrent use.
+type Terminator struct {
+	status  int
+	message string
+	trigger string // as configured, for the query
+	field   string // its canonical form, for the header
+	verdict policy.Verdict
+
+	// One of these is the answer.
+	refusal *policy.Error // through policy.Refuse
+	echo    bool
+	body    []byte
+
+	header http.Header // of an answer that is no refusal
+	shown  canonical.NameSet
+	reveal []string
+	err    error // of Check
+}
+
+// New checks c and returns a Terminator. The error joins all problems.
+func New(c Config) (*Terminator, error) {
+	if c.Status == 0 {
+		c.Status = http.StatusServiceUnavailable
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	t := &Terminator{
+		status: c.Status, message: c.Message, trigger: c.Trigger, field: http.CanonicalHeaderKey(c.Trigger), echo: c.Echo,
+		reveal: slices.Clone(c.Reveal), err: ErrTerminated,
+	}
+	header := make(http.Header, len(c.Header)+3)
+	for name, values := range c.Header {
+		name = http.CanonicalHeaderKey(name)
+		header[name] = append(header[name], values...)
+	}
+	if c.Status == http.StatusMethodNotAllowed && header["Allow"] == nil {
+		header["Allow"] = []string{""} // no method is, for now: RFC 9110 section 10.2.1
+	}
+	if c.Status >= http.StatusBadRequest {
+		t.verdict = policy.Refused
+		e := &policy.Error{Status: c.Status, Code: reasonTerminated, Message: c.Message, Header: header, Err: ErrTerminated}
+		t.err = e
+		if c.Body == "" && !c.Echo {
+			t.refusal = e
+			return t, nil
+		}
+	}
+	if header["Cache-Control"] == nil {
+		header["Cache-Control"] = []string{"no-store"}
+	}
+	switch {
+	case c.Echo:
+		t.shown = canonical.NewNameSet(append(slices.Clone(harmlessFields), c.Reveal...)...)
+		header[fieldContentType] = []string{"application/json; charset=utf-8"}
+	case c.Body != "":
+		t.body = []byte(c.Body)
+		header[fieldContentType] = []string{"text/plain; charset=utf-8"}
+		if c.ContentType != "" {
+			header[fieldContentType] = []string{c.ContentType}
+		}
+	case c.Message != "":
+		text, err := json.Marshal(c.Message)
+		if err != nil {
+			return nil, err // no string has one
+		}
+		t.body = append(append([]byte(`{"message":`), text...), "}\n"...)
+		header[fieldContentType] = []string{"application/json; charset=utf-8"}
+	}
+	if header[fieldContentType] != nil {
+		header["X-Content-Type-Options"] = []string{"nosniff"}
+	}
+	t.header = header
+	return t, nil
+}
+
+// Name returns "terminate".
+func (*Terminator) Name() string { return "terminate" }
+
+// Contract asks and promises nothing.
+func (*Terminator) Contract() policy.Contract { return policy.Contract{} }
+
+// Check returns nil for a request that passes on, and an error that is [ErrTerminated] for one that is answered here; it
+// is also a [*policy.Error], read-only, when the answer has an error status.
+func (t *Terminator) Check(r *http.Request) error {
+	if t.triggered(r) {
+		return t.err
+	}
+	return nil
+}
+
+// Preview returns the decision on r without answering it.
+func (t *Terminator) Preview(r *http.Request) policy.Decision {
+	if !t.triggered(r) {
+		return policy.Decision{Policy: t.Name(), Verdict: policy.Skipped, Reason: reasonNotTriggered}
+	}
+	d := policy.Decision{Policy: t.Name(), Verdict: t.verdict, Reason: reasonTerminated, Status: t.status}
+	if t.verdict == policy.Refused {
+		d.Err = t.err
+	}
+	return d
+}
+
+// Wrap returns a handler that answers requests with the trigger and passes all others on to next.
+func (t *Terminator) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x, r := policy.Ensure(r)
+		if t.triggered(r) {
+			t.answer(w, r, x)
+			return
+		}
+		x.Record(policy.Decision{Policy: t.Name(), Verdict: policy.Skipped, Reason: reasonNotTriggered})
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ServeHTTP answers r, with or without the trigger.
+func (t *Terminator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x, r := policy.Ensure(r)
+	t.answer(w, r, x)
+}
+
+func (t *Terminator) triggered(r *http.Request) bool {
+	if t.trigger == "" {
+		return true
+	}
+	if _, ok := r.Header[t.field]; ok {
+		return true
+	}
+	return r.URL != nil && hasParam(r.URL.RawQuery, t.trigger)
+}
+
+// hasParam reports whether a raw query has a parameter of that name, which is case-sensitive.
+func hasParam(raw, name string) bool {
+	if raw == "" {
+		return false
+	}
+	for part := range strings.SplitSeq(raw, "&") {
+		got, _, _ := strings.Cut(part, "=")
+		if got == name {
+			return true
+		}
+		if strings.IndexByte(got, '%') < 0 && strings.IndexByte(got, '+') < 0 {
+			continue
+		}
+		if got, err := url.QueryUnescape(got); err == nil && got == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Terminator) answer(w http.ResponseWriter, r *http.Request, x *policy.Exchange) {
+	if t.refusal != nil {
+		policy.Refuse(w, r, t.Name(), t.refusal)
+		return
+	}
+	d := policy.Decision{Policy: t.Name(), Verdict: t.verdict, Reason: reasonTerminated, Status: t.status}
+	if t.verdict == policy.Refused {
+		d.Err = t.err
+	}
+	x.Record(d)
+	x.MarkGatewayMade()
+	body := t.body
+	if t.echo {
+		body = t.report(r, x)
+	}
+	h := w.Header()
+	for name, values := range t.header {
+		h[name] = slices.Clone(values) // the layers around may edit them
+	}
+	if !bodiless(t.status) {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	release(w, r)
+	w.WriteHeader(t.status)
+	if len(body) > 0 && r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that left needs no answer
+	}
+}
+
+// maxDrain is how much of an unread request body net/http reads so that the connection can be used again.
+const maxDrain = 256 << 10
+
+// release lets the answer go out while the body of the request is unread, as policy.WriteError does for refusals:
+// net/http would otherwise first read up to 256 KiB of it, at the client's pace. A connection with more than that
+// before its next request is closed.
+func release(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	_ = http.NewResponseController(w).EnableFullDuplex() // a writer that cannot is no server's
+	if r.ContentLength < 0 || r.ContentLength > maxDrain {
+		w.Header()["Connection"] = []string{"close"}
+	}
+}

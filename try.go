@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/proxy"
+	"github.com/gatehouse-go/gateway/internal/transport"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// try is one attempt to have a request answered, and the record of what has to be undone or reported when it ends: the
+// admissions, the pick, the hooks. Each is released exactly once, in the reverse order, however the try ends.
+type try struct {
+	policy.Try
+
+	up     *Upstream
+	call   *proxy.Call
+	limits transport.Limits
+	query  balancer.Query
+
+	sent     time.Time
+	member   *balancer.Member
+	admitted []policy.Ticket // of the first len(admitted) admissions
+	hooks    []policy.TryHook
+	begun    []context.Context // of the first len(begun) hooks
+
+	// Room for what nearly every try needs, in the same allocation.
+	admittedRoom [2]policy.Ticket
+	begunRoom    [2]context.Context
+}
+
+// result says what became of a try. Its zero value: the client's connection has to be aborted.
+type result struct {
+	answered bool
+	refusal  error // nothing was sent yet, and this is why there is no answer
+}
+
+func newTry(u *Upstream, c *proxy.Call, l transport.Limits, number int) *try {
+	t := &try{up: u, call: c, limits: l, query: balancer.Query{Request: c.In}}
+	t.Try = policy.Try{
+		Upstream: u.name, Number: number, Start: time.Now(),
+		// What holds when a plugin panics: that is not the target's fault.
+		Outcome: policy.Outcome{Canceled: true, Err: errAbandoned},
+	}
+	t.admitted, t.begun = t.admittedRoom[:0], t.begunRoom[:0]
+	return t
+}
+
+// run makes the try. Whatever it returns, or panics with, all has been released.
+func (t *try) run(w http.ResponseWriter) result {
+	defer t.end()
+	if r, ok := t.admit(); !ok {
+		return r
+	}
+	m, err := t.up.pool.Pick(t.query)
+	if err != nil {
+		return t.refuse(proxy.Unavailable("no_target", err))
+	}
+	t.member, t.Target = m, m.Target()
+	out, failed := t.call.Outgoing(m.URL())
+	if failed != nil {
+		return t.refuse(failed)
+	}
+	out = t.begin(out)
+	t.sent = time.Now()
+	res, err := t.up.transport.Send(out, t.limits)
+	if err != nil {
+		return t.fail(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	t.FirstByte = time.Since(t.sent)
+	d := t.call.Deliver(w, res)
+	if d.Sent {
+		t.Status = res.StatusCode
+	}
+	switch {
+	case d.Err == nil:
+		t.Canceled, t.Err = false, nil
+		return result{answered: true}
+	case d.Gone:
+		t.Canceled, t.Err = true, d.Err
+		return result{}
+	}
+	r := t.fail(d.Err)
+	if d.Sent {
+		return result{}
+	}
+	return r
+}
+
+// admit asks the admissions in order.
+func (t *try) admit() (result, bool) {
+	ctx := t.call.In.Context()
+	for _, a := range t.up.admission {
+		ticket, err := a.Admit(ctx, t.up.name)
+		if err == nil {
+			t.admitted = append(t.admitted, ticket)
+			continue
+		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			t.Err = err
+			return result{}, false
+		}
+		var e *policy.Error
+		if !errors.As(err, &e) {
+			err = proxy.Unavailable("not_admitted", err)
+		}
+		return t.refuse(err), false
+	}
+	return result{}, true
+}
+
+// begin runs the hooks and returns the request to send.
+func (t *try) begin(out *http.Request) *http.Request {
+	t.hooks = t.call.Exchange.TryHooks()
+	t.Out = out
+	ctx := out.Context()
+	for _, h := range t.hooks {
+		if next := h.BeginTry(ctx, &t.Try); next != nil {
+			ctx = next //nolint:fatcontext // each hook may have a span of its own, and there are few
+		}
+		t.begun = append(t.begun, ctx)
+	}
+	if ctx != out.Context() {
+		out = out.WithContext(ctx)
+	}
+	t.Out = out
+	if out.Header == nil {
+		out.Header = http.Header{}
+	}
+	return out
+}
+
+// refuse ends the try before anything was sent, which says nothing about the target.
+func (t *try) refuse(err error) result {
+	t.Canceled, t.Err = true, err
+	return result{refusal: err}
+}
+
+// fail ends the try because there is no answer, or no whole one.
+func (t *try) fail(err error) result {
+	e, gone := t.call.Failure(err)
+	t.Canceled = gone
+	if e == nil {
+		t.Err = err
+		return result{}
+	}
+	t.Err = e
+	return result{refusal: e}
+}
+
+// end reports the outcome and releases everything. A plugin that panics here keeps the others from nothing.
+func (t *try) end() {
+	if !t.sent.IsZero() {
+		t.Duration = time.Since(t.sent)
+	}
+	outcome := t.Outcome // hooks may change theirs
+	defer t.release(outcome)
+	t.endHooks()
+}
+
+func (t *try) endHooks() {
+	n := len(t.begun) - 1
+	if n < 0 {
+		return
+	}
+	ctx := t.begun[n]
+	t.begun = t.begun[:n]
+	defer t.endHooks()
+	t.hooks[n].EndTry(ctx, &t.Try)
+}
+
+func (t *try) release(o policy.Outcome) {
+	defer t.releaseAdmissions(o)
+	if t.member != nil {
+		t.up.pool.Done(t.member, o)
+		record := t.Try
+		record.Outcome = o
+		t.call.Exchange.RecordTry(record)
+	}
+}
+
+func (t *try) releaseAdmissions(o policy.Outcome) {
+	n := len(t.admitted) - 1
+	if n < 0 {
+		return
+	}
+	ticket := t.admitted[n]
+	t.admitted = t.admitted[:n]
+	defer t.releaseAdmissions(o)
+	t.up.admission[n].Done(ticket, o)
+}

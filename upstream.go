@@ -1,0 +1,343 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/proxy"
+	"github.com/gatehouse-go/gateway/internal/transport"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Timeouts bound an upstream request; see [policy.Timeouts].
+type Timeouts = policy.Timeouts
+
+// Defaults of [Timeouts]. There is none for Total: a request may stream for as long as its bytes move.
+const (
+	DefaultConnectTimeout   = 3 * time.Second
+	DefaultFirstByteTimeout = 30 * time.Second
+	DefaultIdleTimeout      = 60 * time.Second
+)
+
+// UpstreamConfig configures an [Upstream]. Name and Targets (or Pool) are required; everything else has a default.
+type UpstreamConfig struct {
+	// Name names the upstream in logs, metrics, admissions and errors.
+	Name string
+	// Targets are the servers, and Algorithm chooses among them; nil means balancer.RoundRobin{}.
+	Targets   []balancer.Target
+	Algorithm balancer.Algorithm
+	// Pool is used instead of Targets and Algorithm, where several upstreams share one. Close leaves it alone.
+	Pool *balancer.Pool
+	// Admission is asked before each try, in this order: circuit breakers, limits on concurrency.
+	Admission []policy.Admission
+	// Timeouts bound each request; a route's Forward.Timeouts come before them. In each field zero means the default,
+	// negative means no bound.
+	Timeouts Timeouts
+
+	// TLS configures connections to https targets. It is cloned. Nil means the system's roots, the target's host for the
+	// name, TLS 1.2 or newer, and HTTP/2 where the target offers it.
+	TLS *tls.Config
+	// Dial makes connections to targets; address is a host and a port. Nil means a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Outbound wraps what sends requests in round trippers of the application, the first outermost. Each is called once,
+	// here. They must keep the context of the requests they pass on.
+	Outbound []func(http.RoundTripper) http.RoundTripper
+
+	// MaxConns bounds the connections to each target; a request that finds none waits within Timeouts.Connect. Default
+	// 512, negative: no bound.
+	MaxConns int
+	// MaxIdleConns bounds the idle connections kept for each target. Default 64, negative: none are kept.
+	MaxIdleConns int
+	// IdleConnTimeout is how long an idle connection is kept. Set it below the time the targets keep theirs. Default
+	// 30 s, negative: for ever.
+	IdleConnTimeout time.Duration
+	// MaxResponseHeaderBytes bounds the head of an answer. Default 128 KiB; a negative value is an error.
+	MaxResponseHeaderBytes int64
+}
+
+// Upstream is a reverse proxy to a pool of targets, and an [http.Handler] for any mux. It streams both ways, sends
+// forwarding and identity fields of its own in place of what clients sent, never follows redirects, and answers 502, 503
+// or 504 when there is no answer to pass on. An answer that breaks off after its head was sent breaks off the client's
+// connection, by a panic with [http.ErrAbortHandler]; so does a client that left, to whom nothing is written.
+//
+// A request that did not pass a [policy.Entry] passes a default one here: without it clients could forge what upstreams
+// trust.
+//
+// An Upstream is safe for concurrent use. It starts no goroutine before its first request. The zero Upstream, and a nil
+// one, answer 503.
+type Upstream struct {
+	name      string
+	pool      *balancer.Pool
+	ownsPool  bool
+	admission []policy.Admission
+	timeouts  Timeouts
+	transport transport.Transport
+	proxy     *proxy.Proxy
+	guarded   http.Handler // serve behind a default Entry
+
+	inFlight atomic.Int64 // requests, and closing once Close was called
+	once     sync.Once
+	idle     chan struct{} // closed when inFlight reached closing
+}
+
+// closing marks an Upstream that takes no more requests, in a bit that the number of requests cannot reach.
+const closing = 1 << 62
+
+// NewUpstream checks c and returns an upstream. The error joins all problems, each naming the field and its value.
+func NewUpstream(c UpstreamConfig) (*Upstream, error) {
+	errs := c.check()
+	pool, err := c.pool()
+	errs = append(errs, err)
+	base := transport.NewStandard(transport.Config{
+		TLS: c.TLS, Dial: c.Dial, MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout,
+		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0),
+	})
+	var t transport.Transport = base
+	if !containsNil(c.Outbound) {
+		var failed int
+		if t, failed = transport.Through(base, c.Outbound); failed >= 0 {
+			errs = append(errs, fmt.Errorf("gateway: UpstreamConfig.Outbound[%d] returned a nil http.RoundTripper", failed))
+		}
+	}
+	entry, err := policy.NewEntry(policy.EntryConfig{})
+	errs = append(errs, err)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	u := &Upstream{
+		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
+		timeouts: c.Timeouts, transport: t, proxy: proxy.New(), idle: make(chan struct{}),
+	}
+	u.guarded = entry.Wrap(http.HandlerFunc(u.serve))
+	return u, nil
+}
+
+// check reports what is wrong with c, its pool apart.
+func (c *UpstreamConfig) check() []error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("gateway: UpstreamConfig."+format, args...))
+	}
+	if c.Name == "" {
+		bad("Name is empty; logs, metrics and status tell upstreams apart by it")
+	}
+	for i, a := range c.Admission {
+		if isNil(a) {
+			bad("Admission[%d] is nil; check the error of its constructor", i)
+		}
+	}
+	for i, f := range c.Outbound {
+		if f == nil {
+			bad("Outbound[%d] is nil", i)
+		}
+	}
+	if c.MaxResponseHeaderBytes < 0 {
+		bad("MaxResponseHeaderBytes %d is negative; 0 means %d", c.MaxResponseHeaderBytes, transport.DefaultMaxHeaderBytes)
+	}
+	return errs
+}
+
+// pool returns the pool c asks for, or what is wrong with that.
+func (c *UpstreamConfig) pool() (*balancer.Pool, error) {
+	if c.Pool == nil {
+		p, err := balancer.NewPool(balancer.Config{Targets: c.Targets, Algorithm: c.Algorithm})
+		return p, renamed(err)
+	}
+	var errs []error
+	if len(c.Targets) > 0 {
+		errs = append(errs, errors.New("gateway: UpstreamConfig.Targets and Pool are both set; the targets of a shared pool are set there"))
+	}
+	if c.Algorithm != nil {
+		errs = append(errs, errors.New("gateway: UpstreamConfig.Algorithm and Pool are both set; the algorithm of a shared pool is set there"))
+	}
+	return c.Pool, errors.Join(errs...)
+}
+
+// renamed names the fields of a balancer's problems as the user of this package wrote them.
+func renamed(err error) error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
+		var errs []error
+		for _, e := range joined.Unwrap() {
+			errs = append(errs, renamed(e))
+		}
+		return errors.Join(errs...)
+	}
+	var problem *balancer.ConfigError
+	if errors.As(err, &problem) {
+		return fmt.Errorf("gateway: UpstreamConfig.%s: %s", problem.Field, problem.Problem)
+	}
+	return err
+}
+
+func containsNil(fs []func(http.RoundTripper) http.RoundTripper) bool {
+	for _, f := range fs {
+		if f == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Name returns the name of the upstream.
+func (u *Upstream) Name() string {
+	if u == nil {
+		return ""
+	}
+	return u.name
+}
+
+// UpstreamStatus is a snapshot of an [Upstream].
+type UpstreamStatus struct {
+	// Name is the name of the upstream.
+	Name string
+	// Targets are the targets of its pool, in the order they were configured.
+	Targets []balancer.MemberStatus
+	// InFlight is the number of requests it is working on.
+	InFlight int
+	// Closed: Close was called, and new requests are refused.
+	Closed bool
+}
+
+// Status returns a snapshot.
+func (u *Upstream) Status() UpstreamStatus {
+	if u == nil {
+		return UpstreamStatus{Closed: true}
+	}
+	n := u.inFlight.Load()
+	return UpstreamStatus{Name: u.name, Targets: u.pool.Status(), InFlight: int(n &^ closing), Closed: n&closing != 0 || u.transport == nil}
+}
+
+// Close refuses further requests with 503, breaks off those in flight, closes all connections, and returns when all that
+// has happened. It closes the pool, unless that was given. A gateway that owns the upstream calls it when no request can
+// reach the upstream any more. It may be called more than once and returns nil.
+func (u *Upstream) Close() error {
+	if u == nil || u.transport == nil {
+		return nil
+	}
+	if u.inFlight.Or(closing) == 0 {
+		u.once.Do(func() { close(u.idle) })
+	}
+	err := u.transport.Close()
+	<-u.idle
+	if u.ownsPool {
+		err = errors.Join(err, u.pool.Close())
+	}
+	return err
+}
+
+func (u *Upstream) enter() bool {
+	if u == nil || u.transport == nil {
+		return false
+	}
+	if u.inFlight.Add(1)&closing != 0 {
+		u.leave()
+		return false
+	}
+	return true
+}
+
+func (u *Upstream) leave() {
+	if u.inFlight.Add(-1) == closing {
+		u.once.Do(func() { close(u.idle) })
+	}
+}
+
+// ServeHTTP sends r to a target and passes the answer on.
+func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !u.enter() {
+		policy.Refuse(w, r, refusedBy, proxy.Unavailable(transport.Closed, errClosed))
+		return
+	}
+	defer u.leave()
+	if policy.ExchangeFrom(r.Context()).Path() == "" {
+		u.guarded.ServeHTTP(w, r)
+		return
+	}
+	u.serve(w, r)
+}
+
+// refusedBy is the name under which refusals are recorded; it is no metric label's business which upstream it was.
+const refusedBy = "upstream"
+
+var (
+	errClosed    = errors.New("gateway: the upstream is closed")
+	errAbandoned = errors.New("gateway: the try was given up by a panic")
+)
+
+// serve is ServeHTTP for a request that passed an Entry. Each turn of its loop is one try.
+func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
+	c, refused := u.proxy.Accept(w, r)
+	if refused != nil {
+		policy.Refuse(w, r, refusedBy, refused)
+		return
+	}
+	defer c.Release()
+	limits := u.limits(c)
+	var tried []*balancer.Member
+	for number := 1; ; number++ {
+		t := newTry(u, c, limits, number)
+		t.query.Tried = tried
+		end := t.run(w)
+		if end.refusal != nil && t.member != nil && number < maxTries {
+			tried = append(tried, t.member)
+			continue
+		}
+		u.conclude(w, c, end)
+		return
+	}
+}
+
+// maxTries is how many targets a request may go to.
+const maxTries = 1
+
+// conclude ends a request after its last try.
+func (u *Upstream) conclude(w http.ResponseWriter, c *proxy.Call, end result) {
+	c.Release()
+	if v := c.Panicked(); v != nil {
+		panic(v) //nolint:forbidigo // a plugin's, from a goroutine where it would have ended the process
+	}
+	switch {
+	case end.answered:
+	case end.refusal != nil:
+		c.Detach(w)
+		policy.Refuse(w, c.In, refusedBy, end.refusal)
+	default:
+		panic(http.ErrAbortHandler) //nolint:forbidigo // what was sent is not whole, or nobody is there to answer
+	}
+}
+
+// limits returns the bounds of a request: the route's, then the upstream's, then the defaults.
+func (u *Upstream) limits(c *proxy.Call) transport.Limits {
+	f := c.Forward.Timeouts
+	l := transport.Limits{
+		Connect:   firstSet(f.Connect, u.timeouts.Connect, DefaultConnectTimeout),
+		FirstByte: firstSet(f.FirstByte, u.timeouts.FirstByte, DefaultFirstByteTimeout),
+		Idle:      firstSet(f.Idle, u.timeouts.Idle, DefaultIdleTimeout),
+	}
+	if total := firstSet(f.Total, u.timeouts.Total, 0); total > 0 {
+		l.Deadline = time.Now().Add(total)
+	}
+	return l
+}
+
+func firstSet(route, upstream, def time.Duration) time.Duration {
+	switch {
+	case route != 0:
+		return route
+	case upstream != 0:
+		return upstream
+	default:
+		return def
+	}
+}
