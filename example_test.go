@@ -68,7 +68,7 @@ func ExampleNew() {
 // Which route wins does not depend on the order written.
 func ExampleMatch() {
 	name := func(w http.ResponseWriter, r *http.Request) {
-		fmt.Println(policy.ExchangeFrom(r.Context()).Route(), r.PathValue("id"))
+		fmt.Println(policy.ExchangeFrom(r.Context()).Route(), "id="+r.PathValue("id"))
 	}
 	route := func(n string, m gateway.Match) gateway.Route {
 		return gateway.Route{Name: n, Match: m, Handler: http.HandlerFunc(name)}

@@ -28,21 +28,23 @@ import (
 // request. Expiry needs no goroutine: an expired key is refused from that moment on, and its memory is taken back when
 // a key is added near it.
 //
-// The zero MemoryKeys is an empty store, ready for use. It must not be copied. Lookups take no lock. A key takes 64
-// bytes beside its consumer and its ID. It is not bounded: its keys are the operator's, not a client's.
+// The zero MemoryKeys is an empty store, ready for use. It must not be copied. Lookups take no lock. A key takes
+// about 70 bytes beside its consumer and its ID. It is not bounded: its keys are the operator's, not a client's.
 type MemoryKeys struct {
 	mu    sync.Mutex // one writer at a time
 	table atomic.Pointer[keyTable]
 }
 
-// shardBits says how many shards there are. Adding a key copies its shard: of a million keys about a thousand.
-const shardBits = 10
+// shardSize is how many keys a shard has at most, on average; a table with more of them gets twice the shards. Adding a
+// key copies its shard.
+const shardSize = 32
 
 // A keyTable is one generation of a store. Each shard is a slice that never changes, sorted by digest. Digests are
 // evenly spread, so that the first bits choose the shard and the next tell nearly where in it a digest stands.
 type keyTable struct {
 	pepper [32]byte
-	shards [1 << shardBits]atomic.Pointer[[]keyRecord]
+	bits   int
+	shards []atomic.Pointer[[]keyRecord] // 1<<bits of them
 	length atomic.Int64
 }
 
@@ -67,9 +69,9 @@ func (m *MemoryKeys) Lookup(_ context.Context, key string) (Credential, bool, er
 		return Credential{}, false, nil
 	}
 	digest := t.digest(key)
-	records := t.shard(&digest)
+	records := t.records(t.shardOf(&digest))
 	var none keyRecord
-	for i := position(records, &digest); ; i++ {
+	for i := t.position(records, &digest); ; i++ {
 		record := &none
 		if i < len(records) {
 			record = &records[i]
@@ -117,11 +119,7 @@ func (m *MemoryKeys) Add(keys ...Key) error {
 	if t == nil {
 		t = newKeyTable()
 	}
-	if err := t.add(keys); err != nil {
-		return err
-	}
-	m.table.Store(t)
-	return nil
+	return m.fill(t, keys)
 }
 
 // Replace makes keys the whole content of the store, at once: no lookup sees part of the old keys and part of the new.
@@ -133,10 +131,16 @@ func (m *MemoryKeys) Replace(keys ...Key) error {
 	if old := m.table.Load(); old != nil {
 		next.pepper = old.pepper
 	}
-	if err := next.add(keys); err != nil {
+	return m.fill(next, keys)
+}
+
+// fill adds keys to t, in place or in a larger copy of it, and makes it the table of the store.
+func (m *MemoryKeys) fill(t *keyTable, keys []Key) error {
+	t = t.grown(int(t.length.Load()) + len(keys))
+	if err := t.add(keys); err != nil {
 		return err
 	}
-	m.table.Store(next)
+	m.table.Store(t)
 	return nil
 }
 
@@ -176,24 +180,27 @@ func (m *MemoryKeys) edit(names []string, name func(*keyRecord) string, change f
 	}
 	total := 0
 	for i := range t.shards {
-		old := t.records(i)
-		first := slices.IndexFunc(old, func(r keyRecord) bool { return listed[name(&r)] })
-		if first < 0 {
+		records := t.records(i)
+		n := 0
+		for j := range records {
+			if listed[name(&records[j])] {
+				n++
+			}
+		}
+		if n == 0 {
 			continue
 		}
-		next := make([]keyRecord, first, len(old))
-		copy(next, old)
-		for _, r := range old[first:] {
-			if listed[name(&r)] {
-				total++
-				if change == nil {
-					t.length.Add(-1)
-					continue
-				}
-				change(&r)
+		total += n
+		next := make([]keyRecord, 0, len(records))
+		for j := range records {
+			if !listed[name(&records[j])] {
+				next = append(next, records[j])
+			} else if change != nil {
+				next = append(next, records[j])
+				change(&next[len(next)-1])
 			}
-			next = append(next, r)
 		}
+		t.length.Add(int64(len(next) - len(records)))
 		t.shards[i].Store(&next)
 	}
 	return total
@@ -209,7 +216,7 @@ func (m *MemoryKeys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, m.St
 func (m *MemoryKeys) LogValue() slog.Value { return slog.StringValue(m.String()) }
 
 func newKeyTable() *keyTable {
-	t := &keyTable{}
+	t := &keyTable{shards: make([]atomic.Pointer[[]keyRecord], 1)}
 	// crypto/rand.Read never fails: it ends the program when the system has no randomness.
 	_, _ = rand.Read(t.pepper[:])
 	return t
@@ -226,9 +233,9 @@ func (t *keyTable) digest(key string) keyDigest {
 
 func prefix(digest *keyDigest) uint64 { return binary.BigEndian.Uint64(digest[:8]) }
 
-func shardOf(digest *keyDigest) int { return int(prefix(digest) >> (64 - shardBits)) }
-
-func (t *keyTable) shard(digest *keyDigest) []keyRecord { return t.records(shardOf(digest)) }
+func (t *keyTable) shardOf(digest *keyDigest) int {
+	return int(prefix(digest) >> (64 - t.bits)) //nolint:gosec // less than len(t.shards)
+}
 
 func (t *keyTable) records(shard int) []keyRecord {
 	if p := t.shards[shard].Load(); p != nil {
@@ -237,11 +244,11 @@ func (t *keyTable) records(shard int) []keyRecord {
 	return nil
 }
 
-// position returns the index of the first record whose digest has the same first 64 bits, or would stand behind it. It
-// begins where the digest would be if they were spread evenly, and is off by a dozen among a thousand.
-func position(records []keyRecord, digest *keyDigest) int {
+// position returns the index of the first record of a shard whose digest has the same first 64 bits, or would stand
+// behind it. It begins where the digest would be if they were spread evenly, and is off by two or three.
+func (t *keyTable) position(records []keyRecord, digest *keyDigest) int {
 	p := prefix(digest)
-	guess, _ := bits.Mul64(p<<shardBits, uint64(len(records)))
+	guess, _ := bits.Mul64(p<<t.bits, uint64(len(records)))
 	i := int(guess) //nolint:gosec // less than len(records)
 	for i > 0 && prefix(&records[i-1].digest) >= p {
 		i--
@@ -250,6 +257,31 @@ func position(records []keyRecord, digest *keyDigest) int {
 		i++
 	}
 	return i
+}
+
+// grown returns a table for n keys with the content of t: t itself when it is large enough.
+func (t *keyTable) grown(n int) *keyTable {
+	b := t.bits
+	for n > shardSize<<b {
+		b++
+	}
+	if b == t.bits {
+		return t
+	}
+	next := &keyTable{pepper: t.pepper, bits: b, shards: make([]atomic.Pointer[[]keyRecord], 1<<b)}
+	next.length.Store(t.length.Load())
+	for i := range t.shards {
+		for records := t.records(i); len(records) > 0; {
+			shard, n := next.shardOf(&records[0].digest), 1
+			for n < len(records) && next.shardOf(&records[n].digest) == shard {
+				n++
+			}
+			part := slices.Clone(records[:n])
+			next.shards[shard].Store(&part)
+			records = records[n:]
+		}
+	}
+	return next
 }
 
 // add merges keys into the table, or changes nothing and returns all problems.
@@ -264,11 +296,15 @@ func (t *keyTable) add(keys []Key) error {
 		added = append(added, t.record(k))
 	}
 	slices.SortFunc(added, compareRecords)
-	merged := map[int][]keyRecord{}
+	type change struct {
+		shard   int
+		records []keyRecord
+	}
+	var changes []change
 	length := int64(0)
 	for len(added) > 0 {
-		shard, n := shardOf(&added[0].digest), 1
-		for n < len(added) && shardOf(&added[n].digest) == shard {
+		shard, n := t.shardOf(&added[0].digest), 1
+		for n < len(added) && t.shardOf(&added[n].digest) == shard {
 			n++
 		}
 		records := merge(t.records(shard), added[:n])
@@ -279,13 +315,14 @@ func (t *keyTable) add(keys []Key) error {
 			}
 		}
 		length += int64(len(records) - len(t.records(shard)))
-		merged[shard], added = records, added[n:]
+		changes = append(changes, change{shard, records})
+		added = added[n:]
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	for shard, records := range merged {
-		t.shards[shard].Store(&records)
+	for _, c := range changes {
+		t.shards[c.shard].Store(&c.records)
 	}
 	t.length.Add(length)
 	return nil

@@ -241,7 +241,14 @@ func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (http.ResponseWrit
 func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.scheme = schemeOf(r)
+	if !inner {
+		// First, so that the log of a refused request names the client too.
+		x.client, x.scheme = x.peer, schemeOf(r)
+		if x.trusted = e.proxies.contains(x.peer); x.trusted {
+			x.client = e.proxies.client(x.peer, r.Header, e.cfg.ClientAddressHeader)
+			x.scheme = forwardedScheme(r.Header, x.scheme)
+		}
+	}
 	if e.cfg.ErrorHandler != nil || !inner {
 		x.onError = e.cfg.ErrorHandler
 	}
@@ -264,15 +271,9 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 		return badRequest("path", err)
 	}
 	x.host, x.port, x.path = host, port, path
-	if inner {
-		return nil
+	if !inner {
+		e.clean(r.Header, x.trusted)
 	}
-	x.client = x.peer
-	if x.trusted = e.proxies.contains(x.peer); x.trusted {
-		x.client = e.proxies.client(x.peer, r.Header, e.cfg.ClientAddressHeader)
-		x.scheme = forwardedScheme(r.Header, x.scheme)
-	}
-	e.clean(r.Header, x.trusted)
 	return nil
 }
 
@@ -430,7 +431,7 @@ func (e *Entry) Bind(x *Exchange, r *http.Request) *http.Request {
 		r2 = x.attach(r)
 	}
 	if u := r.URL; u != nil {
-		if path := x.Path(); path != "" && (u.EscapedPath() != path || u.Scheme != "" || u.Host != "") {
+		if path := x.Path(); path != "" && (u.EscapedPath() != path || u.RawPath != "" && u.RawPath != path || u.Scheme != "" || u.Host != "") {
 			r2.URL = &url.URL{RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
 			canonical.SetPath(r2.URL, path)
 		}

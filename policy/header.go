@@ -13,7 +13,8 @@ import (
 // All layers share one writer: when w comes from OnHeader, or from a gateway, f is added to it and w itself is
 // returned. The function registered last runs first, so that an outer plugin sees what the inner ones did. The returned
 // writer passes Flush, Hijack, deadlines and io.ReaderFrom through, and can be unwrapped by [http.ResponseController].
-// A function registered after the head was sent never runs.
+// A function registered after the head was sent never runs. When nobody writes anything at all, the head is sent by
+// net/http after all handlers have returned, and f runs for it only below a gateway or an [Entry].
 func OnHeader(w http.ResponseWriter, f func(status int, h http.Header)) http.ResponseWriter {
 	rw := respw.Wrap(w)
 	rw.OnHeader(f)

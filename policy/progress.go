@@ -13,9 +13,9 @@ type progressBody struct {
 	body    io.ReadCloser
 	control http.ResponseController
 	limit   time.Duration
-	armed   time.Time     // when the deadline was last set
-	stream  bool          // an HTTP/2 stream or later
-	done    bool          // no deadline is to be set, or none any more
+	armed   time.Time // when the deadline was last set
+	stream  bool      // an HTTP/2 stream or later
+	done    bool      // no deadline is to be set, or none any more
 
 	// touched and ended are for those who answer while another goroutine may still read.
 	touched, ended atomic.Bool

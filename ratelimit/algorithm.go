@@ -39,15 +39,13 @@ func (a Algorithm) String() string {
 // counters keeps the counts of the keys of one shard, a slot for each, under the shard's lock. Times are nanoseconds
 // since the clock's zero and never go back, see [clock].
 type counters interface {
-	// grow makes room for slots 0 to n-1. A new slot counts as reset.
+	// grow makes room for slots 0 to n-1. A new slot is that of a key never seen.
 	grow(n int)
-	// reset makes a slot as if its key had never been seen.
-	reset(slot int)
 	// take fills states, one for each limit, and reports whether all limits admit cost. Only when they do, and commit is
 	// set, it counts cost against all of them; the states then tell what is left afterwards. cost is at most the
 	// capacity of every limit.
 	take(slot int, now int64, cost int, commit bool, states []State) bool
-	// expires returns from when on the slot counts the same as a reset one. Counting only moves it later.
+	// expires returns from when on the slot counts the same as a new one. Counting only moves it later.
 	expires(slot int, now int64) int64
 }
 

@@ -29,21 +29,17 @@ func newBuckets(limits []Limit, c clock) *buckets {
 	return b
 }
 
+// grow sets up the new buckets in place. Their last use is the zero Time, as in what rate.NewLimiter returns: long
+// enough ago to be full.
 func (b *buckets) grow(n int) {
-	for old := b.size(); b.extend(n); {
-		for slot := old; slot < b.size(); slot++ {
-			b.reset(slot)
+	known := len(b.chunks)
+	b.slab.grow(n)
+	for _, chunk := range b.chunks[known:] {
+		for i := range chunk {
+			l := b.limits[i%len(b.limits)]
+			chunk[i].SetBurstAt(time.Time{}, l.burst)
+			chunk[i].SetLimitAt(time.Time{}, l.rate)
 		}
-		old = b.size()
-	}
-}
-
-// reset sets a bucket's last use to the zero Time, as in a new rate.Limiter: long enough ago to be full.
-func (b *buckets) reset(slot int) {
-	cells := b.slot(slot)
-	for i := range cells {
-		cells[i].SetBurstAt(time.Time{}, b.limits[i].burst)
-		cells[i].SetLimitAt(time.Time{}, b.limits[i].rate)
 	}
 }
 

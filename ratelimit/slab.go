@@ -10,16 +10,11 @@ type slab[T any] struct {
 	chunks [][]T
 }
 
-// size returns the number of slots there is room for.
-func (s *slab[T]) size() int { return len(s.chunks) * chunkSlots }
-
-// extend adds a chunk and reports true, unless there is room for n slots already.
-func (s *slab[T]) extend(n int) bool {
-	if s.size() >= n {
-		return false
+// grow makes room for slots 0 to n-1; their values are zero.
+func (s *slab[T]) grow(n int) {
+	for len(s.chunks)*chunkSlots < n {
+		s.chunks = append(s.chunks, make([]T, chunkSlots*s.width))
 	}
-	s.chunks = append(s.chunks, make([]T, chunkSlots*s.width))
-	return true
 }
 
 // slot returns the values of one slot.

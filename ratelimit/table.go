@@ -146,12 +146,12 @@ func (s *shard) reclaim(now int64) bool {
 	return len(s.slots) < s.capacity
 }
 
-// add gives k a slot that counts as never used.
+// add gives k a slot that counts as never used: one that was given back counts the same as a new one, or its key would
+// not have been forgotten.
 func (s *shard) add(k digest) int32 {
 	var slot int32
 	if n := len(s.free); n > 0 {
 		slot, s.free = s.free[n-1], s.free[:n-1]
-		s.counters.reset(int(slot))
 	} else {
 		slot = int32(len(s.entries))
 		s.entries = append(s.entries, entry{})

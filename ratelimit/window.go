@@ -57,13 +57,6 @@ func newWindows(limits []Limit, c clock) *windows {
 	return &windows{slab: slab[windowCount]{width: len(limits)}, clock: c, limits: limits, spans: make([]span, len(limits))}
 }
 
-func (w *windows) grow(n int) {
-	for w.extend(n) {
-	}
-}
-
-func (w *windows) reset(slot int) { clear(w.slot(slot)) }
-
 func (w *windows) take(slot int, now int64, cost int, commit bool, states []State) bool {
 	cells, wall, admitted := w.slot(slot), w.clock.wall+now, true
 	for i := range cells {
@@ -115,13 +108,6 @@ type slidingCount struct {
 func newSliding(limits []Limit, c clock) *sliding {
 	return &sliding{slab: slab[slidingCount]{width: len(limits)}, clock: c, limits: limits}
 }
-
-func (w *sliding) grow(n int) {
-	for w.extend(n) {
-	}
-}
-
-func (w *sliding) reset(slot int) { clear(w.slot(slot)) }
 
 func (w *sliding) take(slot int, now int64, cost int, commit bool, states []State) bool {
 	cells, wall, admitted := w.slot(slot), w.clock.wall+now, true

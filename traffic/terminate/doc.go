@@ -17,7 +17,7 @@
 // An error status with a message is a refusal like any other: the shape of the body, the gateway's ErrorHandler, problem
 // details and gRPC are the business of [policy.Refuse]. All other answers are written as they are configured. Every
 // answer is marked as made by the gateway, is not to be stored by caches unless Config.Header says otherwise, and goes
-// out without waiting for the body of the request.
+// out without waiting for the body of the request; over HTTP/1 that may cost the connection.
 //
 // The decision record says "terminated", with the verdict Refused for error statuses. An answer below 400 gives the
 // client what the operator wants it to have; it is recorded as Allowed, so that it does not count among the refusals.

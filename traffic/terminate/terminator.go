@@ -201,25 +201,9 @@ func (t *Terminator) answer(w http.ResponseWriter, r *http.Request, x *policy.Ex
 	if !bodiless(t.status) {
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
-	release(w, r)
+	policy.ReleaseBody(w, r)
 	w.WriteHeader(t.status)
 	if len(body) > 0 && r.Method != http.MethodHead {
 		_, _ = w.Write(body) // a client that left needs no answer
-	}
-}
-
-// maxDrain is how much of an unread request body net/http reads so that the connection can be used again.
-const maxDrain = 256 << 10
-
-// release lets the answer go out while the body of the request is unread, as policy.WriteError does for refusals:
-// net/http would otherwise first read up to 256 KiB of it, at the client's pace. A connection with more than that
-// before its next request is closed.
-func release(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
-		return
-	}
-	_ = http.NewResponseController(w).EnableFullDuplex() // a writer that cannot is no server's
-	if r.ContentLength < 0 || r.ContentLength > maxDrain {
-		w.Header()["Connection"] = []string{"close"}
 	}
 }

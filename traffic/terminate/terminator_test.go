@@ -260,8 +260,8 @@ func TestDoesNotWait(t *testing.T) {
 				require.NotEqual(t, http.StatusTeapot, resp.StatusCode)
 				_, err = io.ReadAll(resp.Body)
 				require.NoError(t, err)
-				require.Zero(t, time.Since(start))
-				require.NotEqual(t, strings.HasSuffix(framing, " 100"), resp.Close, "only a short body is worth reading")
+				require.Less(t, time.Since(start), time.Second)
+				require.True(t, resp.Close, "what follows is the rest of a body")
 				_ = near.Close()
 				_ = srv.Close()
 				time.Sleep(time.Second) // net/http lingers before it closes a connection
