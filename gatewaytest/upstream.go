@@ -19,6 +19,7 @@ type Upstream struct {
 	srv      *http.Server
 	listener *listener
 	done     chan struct{}
+	conns    sync.WaitGroup
 
 	mu       sync.Mutex
 	script   []http.Handler
@@ -45,8 +46,9 @@ func NewUpstream(host string, script ...http.Handler) *Upstream {
 	u := &Upstream{host: host, done: make(chan struct{}), listener: newListener(host)}
 	u.Script(script...)
 	u.srv = &http.Server{ //nolint:gosec // in memory, and its clients are the test's own
-		Handler:  http.HandlerFunc(u.serve),
-		ErrorLog: log.New(io.Discard, "", 0),
+		Handler:   http.HandlerFunc(u.serve),
+		ErrorLog:  log.New(io.Discard, "", 0),
+		ConnState: u.count,
 	}
 	go func() {
 		defer close(u.done)
@@ -139,10 +141,22 @@ func refused(network, host string) error {
 	return &net.OpError{Op: "dial", Net: network, Addr: addr(host), Err: syscall.ECONNREFUSED}
 }
 
+// count keeps track of the connections' goroutines: the last state of each is closed or hijacked.
+func (u *Upstream) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		u.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		u.conns.Done()
+	case http.StateActive, http.StateIdle:
+	}
+}
+
 // Close cuts all connections and waits for the server to end. It may be called more than once.
 func (u *Upstream) Close() error {
 	err := u.srv.Close()
 	<-u.done
+	u.conns.Wait()
 	if err != nil {
 		return fmt.Errorf("gatewaytest: %w", err)
 	}
