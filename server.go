@@ -156,7 +156,9 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 		err = fmt.Errorf("gateway: connections were cut: %w", errors.Join(err, srv.Close()))
 	}
 	for range running {
-		<-failed // every Serve has returned or is about to
+		if e := <-failed; !errors.Is(e, http.ErrServerClosed) { // every Serve has returned or is about to
+			serveErr = errors.Join(serveErr, fmt.Errorf("gateway: serving failed: %w", e))
+		}
 	}
 	return errors.Join(serveErr, err, g.Shutdown(drain))
 }

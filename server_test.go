@@ -22,11 +22,12 @@ func listen(t *testing.T) net.Listener {
 }
 
 // fetch does a GET over a connection of its own.
-func fetch(t *testing.T, url string) (status int, body string, err error) {
-	t.Helper()
+func fetch(url string) (status int, body string, err error) {
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, url, nil)
-	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
 	res, err := c.Do(req)
 	if err != nil {
 		return 0, "", err
@@ -56,13 +57,13 @@ func TestRunDrains(t *testing.T) {
 	srv := gateway.NewServer("", nil)
 	go func() { ran <- gw.Run(ctx, srv, l1, l2) }()
 	for _, l := range []net.Listener{l1, l2} {
-		_, body, err := fetch(t, "http://"+l.Addr().String()+"/")
+		_, body, err := fetch("http://" + l.Addr().String() + "/")
 		require.NoError(t, err)
 		require.Equal(t, "fast", body)
 	}
 	slow := make(chan string, 1)
 	go func() {
-		_, body, _ := fetch(t, "http://"+l1.Addr().String()+"/slow")
+		_, body, _ := fetch("http://" + l1.Addr().String() + "/slow")
 		slow <- body
 	}()
 	<-started
@@ -76,7 +77,7 @@ func TestRunDrains(t *testing.T) {
 	require.NoError(t, <-ran)
 	require.Equal(t, "slow", <-slow, "the request in flight was served whole")
 	require.EqualValues(t, 1, owned.closed.Load())
-	_, _, err := fetch(t, "http://"+l1.Addr().String()+"/")
+	_, _, err := fetch("http://" + l1.Addr().String() + "/")
 	require.Error(t, err, "nobody listens any more")
 	require.ErrorIs(t, gw.Run(t.Context(), srv), gateway.ErrShutdown)
 }
@@ -96,7 +97,7 @@ func TestRunCutsAfterTheDeadline(t *testing.T) {
 	ran := make(chan error, 1)
 	go func() { ran <- gw.Run(ctx, gateway.NewServer("", gw), l) }()
 	gone := make(chan struct{})
-	go func() { defer close(gone); _, _, _ = fetch(t, "http://"+l.Addr().String()) }()
+	go func() { defer close(gone); _, _, _ = fetch("http://" + l.Addr().String()) }()
 	<-started
 	cancel()
 	require.ErrorIs(t, <-ran, context.DeadlineExceeded)
@@ -127,7 +128,7 @@ func TestRunReportsFailures(t *testing.T) {
 	ran := make(chan error, 1)
 	l := listen(t)
 	go func() { ran <- gw.Run(t.Context(), srv, l) }()
-	_, _, err := fetch(t, "http://"+l.Addr().String())
+	_, _, err := fetch("http://" + l.Addr().String())
 	require.NoError(t, err)
 	require.NoError(t, srv.Shutdown(t.Context()))
 	require.NoError(t, <-ran)
@@ -137,7 +138,7 @@ func TestServers(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, gateway.CheckServer(gateway.NewServer(":8080", say(""))))
 	require.Equal(t, []string{"the server is nil"}, gateway.CheckServer(nil))
-	bare := gateway.CheckServer(&http.Server{}) //nolint:gosec // that is the point
+	bare := gateway.CheckServer(&http.Server{})
 	for i, want := range []string{"Handler", "ReadHeaderTimeout", "IdleTimeout", "MaxHeaderBytes", "DisableGeneralOptionsHandler", "HTTP2.MaxConcurrentStreams", "HTTP2.WriteByteTimeout"} {
 		require.Contains(t, bare[i], want)
 	}

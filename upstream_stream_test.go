@@ -197,11 +197,9 @@ func TestClientBodyFaults(t *testing.T) {
 		if r.Header.Get("Limit") != "" {
 			r.Body = http.MaxBytesReader(w, r.Body, 5)
 		}
-		if r.Header.Get("Slow") != "" {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
-		}
 		u.ServeHTTP(w, r)
 	})
+	impatient := policy.Must(policy.NewEntry(policy.EntryConfig{ReadProgress: 50 * time.Millisecond})).Wrap(limited)
 	tests := []struct {
 		name, request string
 		status        int
@@ -210,12 +208,12 @@ func TestClientBodyFaults(t *testing.T) {
 		{"too large", "Limit: 1\r\nContent-Length: 10\r\n\r\n0123456789", 413, "body_too_large"},
 		{"too large, chunked", "Limit: 1\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n", 413, "body_too_large"},
 		{"malformed chunk", "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "body_invalid"},
-		{"too slow", "Slow: 1\r\nContent-Length: 10\r\n\r\n", 408, "body_timeout"},
+		{"too slow", "Content-Length: 10\r\n\r\nabc", 408, "body_timeout"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h, ch := watched(limited)
+			h, ch := watched(impatient)
 			c, in := dialFront(t, front(t, h))
 			_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\n"+tt.request)
 			require.NoError(t, err)
@@ -328,15 +326,20 @@ func TestClientLeaves(t *testing.T) {
 			}
 			r, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, body)
 			require.NoError(t, err)
-			done := make(chan struct{})
+			done, part := make(chan struct{}), make(chan struct{})
 			go func() {
 				defer close(done)
 				if res, err := srv.Client().Do(r); err == nil {
+					_, _ = io.ReadFull(res.Body, make([]byte, 4))
+					close(part)
 					_, _ = io.Copy(io.Discard, res.Body)
 					_ = res.Body.Close()
 				}
 			}()
 			<-arrived
+			if tt.status != 0 {
+				<-part
+			}
 			left := time.Now()
 			cancel()
 			<-ended

@@ -70,7 +70,10 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-func (w *recorder) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+func (w *recorder) WriteString(s string) (int, error) {
+	w.sent = true
+	return w.ResponseRecorder.WriteString(s)
+}
 
 func (w *recorder) Flush() {
 	w.sent = true

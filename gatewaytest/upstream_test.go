@@ -139,7 +139,7 @@ func TestVirtualTime(t *testing.T) {
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL(), nil)
 		require.NoError(t, err)
-		_, err = c.Do(req) //nolint:bodyclose // there is none
+		_, err = c.Do(req)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		c.CloseIdleConnections()
 	})

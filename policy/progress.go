@@ -52,7 +52,7 @@ func (b *progressBody) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.body.Read(p)
-	if err == io.EOF { //nolint:errorlint // io.Reader returns it as it is
+	if err == io.EOF {
 		b.ended.Store(true)
 	}
 	if (err != nil || b.stream) && !b.done {

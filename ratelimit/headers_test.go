@@ -70,6 +70,11 @@ func TestHeaders(t *testing.T) {
 			[]string{"Ratelimit-Limit: 3", "Ratelimit-Remaining: 0", "Ratelimit-Reset: 1", "Retry-After: 1"},
 		},
 		{
+			"the longest wait is told", ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerHour(1), ratelimit.PerSecond(1)}, Headers: ratelimit.HeadersReset},
+			[]string{"Ratelimit-Limit: 1", "Ratelimit-Remaining: 0", "Ratelimit-Reset: 3600"},
+			[]string{"Ratelimit-Limit: 1", "Ratelimit-Remaining: 0", "Ratelimit-Reset: 3600", "Retry-After: 3600"},
+		},
+		{
 			"hidden", ratelimit.Config{Limits: minute(60), HideHeaders: true},
 			nil,
 			[]string{"Retry-After: 1"},

@@ -95,6 +95,51 @@ func TestForgetting(t *testing.T) {
 	}
 }
 
+// TestForgettingOrder: in a full table exactly those keys make room that are no longer in use, in whatever order they came.
+func TestForgettingOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		const keys = 500
+		l := limiter(rt, ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerHour(100)}, MaxKeys: keys})
+		start := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		spent := make([]int, keys) // a token takes 36 s to come back
+		spend := func(i int) {
+			cost := 1 + rnd.IntN(50)
+			spent[i] += cost
+			_, err := l.TakeAt(context.Background(), start, binary.AppendUvarint(nil, uint64(i)), cost)
+			require.NoError(rt, err)
+		}
+		for i := range keys {
+			spend(i)
+		}
+		again := rapid.SampledFrom([]int{0, 100}).Draw(rt, "again")
+		for i := range again {
+			spend(i)
+		}
+		back := rapid.IntRange(0, 101).Draw(rt, "back")
+		room := 0
+		for _, n := range spent {
+			if n <= back {
+				room++
+			}
+		}
+		now := start.Add(time.Duration(back)*36*time.Second + time.Millisecond)
+		// Where keys were used again the table has to look at them first, a few for each new key.
+		for range again / 32 {
+			take(rt, l, now, "one that makes it look")
+		}
+		before := l.Stats().Overflowed
+		for i := range room - 1 {
+			require.Equal(rt, "within_limit", take(rt, l, now, string(binary.AppendUvarint(nil, uint64(keys+i)))).Reason)
+		}
+		require.Equal(rt, before, l.Stats().Overflowed)
+		take(rt, l, now, "one more")
+		take(rt, l, now, "and another")
+		require.Greater(rt, l.Stats().Overflowed, before)
+	})
+}
+
 // TestOverflowIsLimited: what has no place in the table passes no more often than one key does, overflow counters apart.
 func TestOverflowIsLimited(t *testing.T) {
 	t.Parallel()

@@ -39,11 +39,12 @@ func main() {
 	selftest := flag.Bool("selftest", false, "run the commands against itself and exit")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if *selftest {
 		*addr = "127.0.0.1:0"
 	}
-	if err := run(ctx, *addr, *selftest); err != nil {
+	err := run(ctx, *addr, *selftest)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -22,21 +22,25 @@ const (
 // gone reports that this says nothing about the target: the client left, its own request failed, or the transport was
 // closed. When the client left there is nobody to answer, and the error is nil.
 func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
+	left := errors.Is(c.In.Context().Err(), context.Canceled)
 	if c.upload != nil {
-		if failed := c.upload.failure(); failed != nil && c.In.Context().Err() == nil {
-			return c.uploadFailure(failed), true
+		if failed := c.upload.failure(); failed != nil {
+			if e = uploadFailure(failed); e.Code != "body_invalid" || !left {
+				return e, true // a body that came too slowly ends the context, too
+			}
 		}
-	}
-	if errors.Is(c.In.Context().Err(), context.Canceled) {
-		return nil, true
-	}
-	if errors.As(err, &e) && e != nil {
-		return e, false // from a round tripper of the application
+		left = left && !c.upload.wasWoken()
 	}
 	code := transport.InvalidResponse
 	var t *transport.Error
 	if errors.As(err, &t) {
 		code = t.Code
+	}
+	if left || code == transport.Canceled {
+		return nil, true
+	}
+	if errors.As(err, &e) && e != nil {
+		return e, false // from a round tripper of the application
 	}
 	e = &policy.Error{Status: http.StatusBadGateway, Code: code, Message: messageBadGateway, Err: err}
 	switch code {
@@ -53,7 +57,7 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 }
 
 // uploadFailure says what was wrong with the client's request body.
-func (c *Call) uploadFailure(err error) *policy.Error {
+func uploadFailure(err error) *policy.Error {
 	e := &policy.Error{Status: http.StatusBadRequest, Code: "body_invalid", Message: "Bad request", Err: err}
 	var tooLarge *http.MaxBytesError
 	var timeout interface{ Timeout() bool }

@@ -35,6 +35,7 @@ type Upload struct {
 	reading  bool
 	closed   bool
 	woken    bool // a Read was made to return
+	linger   bool // and the deadline that did it is still set
 	err      error
 	panicked any
 	idle     chan struct{} // closed by the Read that release waits for
@@ -97,7 +98,7 @@ func (u *Upload) Close() error {
 func (u *Upload) wake() {
 	u.mu.Lock()
 	reading := u.reading
-	u.woken = u.woken || reading
+	u.woken, u.linger = u.woken || reading, u.linger || reading
 	u.mu.Unlock()
 	if !reading {
 		return
@@ -120,8 +121,8 @@ func (u *Upload) release() {
 		<-idle
 		u.mu.Lock()
 	}
-	if u.woken {
-		u.woken = false
+	if u.linger {
+		u.linger = false
 		_ = http.NewResponseController(u.w).SetReadDeadline(time.Now().Add(linger))
 	}
 }
@@ -138,6 +139,14 @@ func (u *Upload) failure() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.err
+}
+
+// wasWoken reports whether a Read was made to return. net/http's server then ends the request's context as if the client
+// had left.
+func (u *Upload) wasWoken() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.woken
 }
 
 func (u *Upload) panicValue() any {

@@ -32,8 +32,13 @@ type attempt struct {
 	phase   phase
 	since   time.Time // when the phase began
 	expired string    // the code of the limit that ended the exchange
+	broken  bool      // the connection was closed while the caller's context still lived
 	head    bool      // the head of the answer is there
+	asked   bool      // the target sent 100 Continue
+	held    time.Time // when the wait for 100 Continue began
+	cut     bool      // reading it failed after the connection was closed
 	ended   bool
+	done    chan struct{} // closed with ended; nil unless the request waits for 100 Continue
 	conn    *conn
 }
 
@@ -167,11 +172,45 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.wait(answering)
 }
 
+// hold and ask are called by net/http when it begins to wait for 100 Continue, and when that arrives.
+func (a *attempt) hold() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = time.Now()
+}
+
+func (a *attempt) ask() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = true
+}
+
 // endUpload makes a Read of the request body that waits for the client return.
 func (a *attempt) endUpload() {
 	if a.upload != nil {
 		_ = a.upload.Close() // asked to be safe to repeat, and to be called during a Read
 	}
+}
+
+// broke is called when the connection is closed. The request body is ended, because net/http does not return before;
+// that may end the caller's context too (net/http's server takes it for the client's leaving), so what was first is noted.
+func (a *attempt) broke() {
+	a.mu.Lock()
+	a.broken = a.broken || a.parent.Err() == nil
+	a.mu.Unlock()
+	a.endUpload()
+}
+
+func (a *attempt) wasBroken() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.broken
+}
+
+func (a *attempt) wasCut() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cut
 }
 
 // finish releases what the attempt holds. It may be called more than once.
@@ -184,6 +223,9 @@ func (a *attempt) finish() {
 	a.ended = true
 	if a.timer != nil {
 		a.timer.Stop()
+	}
+	if a.done != nil {
+		close(a.done)
 	}
 	c := a.conn
 	a.mu.Unlock()
@@ -214,7 +256,7 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 		return &Error{Code: InvalidRequest, Err: err}
 	case err.Error() == "http: server closed idle connection": // net/http does not export it
 		return &Error{Code: StaleConnection, Err: err}
-	case isReset(err):
+	case isReset(err) || a.wasCut(): // then err is that of the request body
 		return &Error{Code: ConnectionReset, Err: err}
 	default:
 		return &Error{Code: InvalidResponse, Err: err}
@@ -227,7 +269,7 @@ func (a *attempt) ending(err error) *Error {
 		return &Error{Code: code, Err: err}
 	}
 	switch cause := a.parent.Err(); {
-	case cause == nil:
+	case cause == nil || a.wasBroken():
 		return nil
 	case errors.Is(cause, context.DeadlineExceeded):
 		return &Error{Code: TotalLimit, Err: cause}
@@ -282,26 +324,43 @@ type uploadBody attempt
 // Read implements [io.Reader].
 func (b *uploadBody) Read(p []byte) (int, error) {
 	a := (*attempt)(b)
-	a.pauseUpload()
+	if !a.pauseUpload() {
+		// The target answered at once instead of asking for the body. net/http would send it all the same, to keep the
+		// connection, and so ask the client for it.
+		<-a.done
+		return 0, errNotAsked
+	}
 	n, err := a.upload.Read(p)
-	a.resumeUpload()
+	a.resumeUpload(err)
 	return n, err
 }
+
+var errNotAsked = errors.New("the target did not ask for the request body")
 
 // Close implements [io.Closer].
 func (b *uploadBody) Close() error { return b.upload.Close() }
 
-func (a *attempt) pauseUpload() {
+// pauseUpload reports false when the body must not be asked for: the request waits for 100 Continue, and it was neither
+// that nor the end of the waiting time that made net/http go on.
+func (a *attempt) pauseUpload() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.done != nil && !a.asked {
+		if time.Since(a.held) < expectContinueTimeout {
+			return false
+		}
+		a.asked = true
+	}
 	if a.phase == answering {
 		a.phase = nothing
 	}
+	return true
 }
 
-func (a *attempt) resumeUpload() {
+func (a *attempt) resumeUpload(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.cut = a.cut || a.broken && err != nil && err != io.EOF
 	if !a.head {
 		a.waitLocked(answering)
 	}

@@ -27,7 +27,7 @@ func (c *conn) Close() error {
 	}
 	err := c.Conn.Close()
 	if a := c.user.Load(); a != nil {
-		a.endUpload()
+		a.broke()
 	}
 	return err
 }

@@ -118,6 +118,10 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel}
 	if out.Body != nil && out.Body != http.NoBody {
 		a.upload = out.Body
+		if len(out.Header["Expect"]) > 0 {
+			a.done = make(chan struct{})
+			a.trace.Wait100Continue, a.trace.Got100Continue = a.hold, a.ask
+		}
 	}
 	if !s.register(a) {
 		cancel()
