@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -93,7 +94,7 @@ func TestUploadStreams(t *testing.T) {
 				_, _ = io.ReadFull(r.Body, b)
 				first <- string(b)
 				rest, _ := io.ReadAll(r.Body)
-				_, _ = w.Write(append(b, rest...))
+				_, _ = io.WriteString(w, string(b)+string(rest))
 			})))
 			c, in := dialFront(t, srv)
 			_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n%s", framing.head, framing.first)
@@ -231,6 +232,19 @@ func TestClientBodyFaults(t *testing.T) {
 		})
 	}
 	require.Zero(t, u.Status().Targets[0].Failed)
+}
+
+// A plugin that replaces the body and forgets the length.
+func TestShortenedRequestBody(t *testing.T) {
+	t.Parallel()
+	u := upstream(t, gateway.UpstreamConfig{}, backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	h, ch := watched(u)
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("abc"))
+	r.ContentLength = 10
+	require.Equal(t, 500, gatewaytest.Do(h, r).StatusCode)
+	was := <-ch
+	require.True(t, was.tries[0].Canceled)
+	require.Equal(t, "invalid_request", was.decisions[0].Reason)
 }
 
 type panicking struct{}
@@ -544,6 +558,7 @@ func TestUpstreamWithoutAnEntry(t *testing.T) {
 func tlsBackend(t *testing.T, h http.HandlerFunc) (url string, trust *tls.Config) {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	t.Cleanup(srv.Close)

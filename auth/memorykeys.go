@@ -22,11 +22,13 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 )
 
-// MemoryKeys is a store of API keys in memory. It keeps no key, only SHA-256 digests under a random value of its own,
-// which a copy of the memory cannot be searched by. Keys may be added, disabled, revoked and replaced while traffic
-// flows; a change holds for every lookup that begins after the method that made it has returned, so for the next
-// request. Expiry needs no goroutine: an expired key is refused from that moment on, and its memory is taken back when
-// a key is added near it.
+// MemoryKeys is a store of API keys in memory. It keeps no key, only SHA-256 digests under a random value of its own: a
+// digest that leaks tells nothing, and only who has the whole memory of the process can try guesses, which random keys
+// withstand.
+//
+// Keys may be added, disabled, revoked and replaced while traffic flows; a change holds for every lookup that begins
+// after the method that made it has returned, so for the next request. Expiry needs no goroutine: an expired key is
+// refused from that moment on, and its memory is taken back when a key is added near it.
 //
 // The zero MemoryKeys is an empty store, ready for use. It must not be copied. Lookups take no lock. A key takes
 // about 70 bytes beside its consumer and its ID. It is not bounded: its keys are the operator's, not a client's.
@@ -234,7 +236,7 @@ func (t *keyTable) digest(key string) keyDigest {
 func prefix(digest *keyDigest) uint64 { return binary.BigEndian.Uint64(digest[:8]) }
 
 func (t *keyTable) shardOf(digest *keyDigest) int {
-	return int(prefix(digest) >> (64 - t.bits)) //nolint:gosec // less than len(t.shards)
+	return int(prefix(digest) >> (64 - t.bits))
 }
 
 func (t *keyTable) records(shard int) []keyRecord {
@@ -249,7 +251,7 @@ func (t *keyTable) records(shard int) []keyRecord {
 func (t *keyTable) position(records []keyRecord, digest *keyDigest) int {
 	p := prefix(digest)
 	guess, _ := bits.Mul64(p<<t.bits, uint64(len(records)))
-	i := int(guess) //nolint:gosec // less than len(records)
+	i := int(guess)
 	for i > 0 && prefix(&records[i-1].digest) >= p {
 		i--
 	}

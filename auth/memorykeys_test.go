@@ -3,6 +3,7 @@ package auth_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -233,6 +234,7 @@ func TestMemoryKeysUnderTraffic(t *testing.T) {
 					return
 				}
 				last = second
+				runtime.Gosched() // also where there is one processor
 			}
 		})
 	}

@@ -105,7 +105,7 @@ func FuzzCookie(f *testing.F) {
 		}
 		s.Hide(r)
 		left := r.Cookies()
-		require.Equal(t, len(others), len(left))
+		require.Len(t, left, len(others))
 		for i := range left {
 			require.False(t, named(left[i].Name))
 			require.Equal(t, others[i].String(), left[i].String())

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"errors"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -290,6 +291,11 @@ func TestSourceHideAfterParsing(t *testing.T) {
 	everywhere(t).Hide(r)
 	require.Equal(t, url.Values{"a": {"1"}, "b": {"2"}}, r.Form)
 	require.Equal(t, url.Values{"b": {"2"}}, r.PostForm)
+
+	r = request("/", "")
+	r.MultipartForm = &multipart.Form{Value: map[string][]string{"APIKEY": {"k"}, "a": {"1"}}}
+	everywhere(t).Hide(r)
+	require.Equal(t, map[string][]string{"a": {"1"}}, r.MultipartForm.Value)
 }
 
 func TestSourceHideFailsClosed(t *testing.T) {

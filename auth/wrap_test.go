@@ -337,6 +337,27 @@ func TestAnyOfContract(t *testing.T) {
 	require.True(t, c.BuffersRequest)
 }
 
+func TestWrapAddsMissingChallenge(t *testing.T) {
+	t.Parallel()
+	m := method{name: "test", err: &policy.Error{Status: http.StatusUnauthorized, Code: "odd"}, challenge: "Test"}
+	w, _ := run(func(next http.Handler) http.Handler { return auth.Wrap(m, auth.Options{}, next) },
+		httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Equal(t, http.StatusUnauthorized, w.Code)
+	require.Equal(t, []string{"Test"}, w.Header()["Www-Authenticate"])
+}
+
+func TestAnonymousMethod(t *testing.T) {
+	t.Parallel()
+	m := auth.Anonymous(guest)
+	require.Equal(t, "anonymous", m.Name())
+	require.Empty(t, m.Challenge())
+	first, err := m.Authenticate(nil)
+	require.NoError(t, err)
+	require.Equal(t, &policy.Identity{Consumer: guest, Kind: "anonymous", Anonymous: true}, first)
+	second, _ := m.Authenticate(nil)
+	require.NotSame(t, first, second)
+}
+
 func TestWrapErrorsDoNotHideEachOther(t *testing.T) {
 	t.Parallel()
 	// A store's error joined with a sentinel must not let a guest in.

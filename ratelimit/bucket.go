@@ -44,6 +44,8 @@ func (b *buckets) grow(n int) {
 }
 
 func (b *buckets) take(slot int, now int64, cost int, commit bool, states []State) bool {
+	// The shard's lock is held, so nobody takes tokens between the check of all limits and the taking from all. The
+	// time never goes back, which rate.Limiter would forgive by counting the same stretch twice.
 	cells, at, admitted := b.slot(slot), b.clock.at(now), true
 	for i := range cells {
 		l, s := b.limits[i], &states[i]

@@ -106,7 +106,7 @@ func (f *fields) values(sc *scratch, worst int) []string {
 	}
 	sc.text, sc.ends = b, ends
 
-	text, from := string(b), 0
+	text, from := string(b), 0 // the scratch is used again, so this is a copy
 	next := func() string {
 		v := text[from:ends[0]]
 		from, ends = ends[0], ends[1:]
@@ -170,6 +170,7 @@ func (f *fields) put(h http.Header, values []string) {
 // onHeader returns a function that sets the fields on the head of an answer, in place of what an upstream sent under the
 // same names.
 func (f *fields) onHeader(values []string, x *policy.Exchange) func(int, http.Header) {
+	// When the head goes out, and not before the handler runs: a proxy adds what the upstream sent to what it finds.
 	return func(status int, h http.Header) {
 		if status < 400 || !refusedInside(x) {
 			f.put(h, values)

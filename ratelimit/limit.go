@@ -132,6 +132,7 @@ func checkLimits(errs *[]error, limits []Limit, a Algorithm) []Limit {
 		}
 		out[i] = l
 	}
+	// Else the shorter window's limit could never be reached, which is surely a mistake.
 	for i, long := range out {
 		for j, short := range out {
 			if long.Window > short.Window && long.Requests < short.Requests {

@@ -34,7 +34,7 @@ type Result struct {
 	// Exceeded names the limit that refused, the one that takes longest to admit the request. Empty when none did.
 	Exceeded string
 	// RetryAfter is how long it takes until the request would be admitted, when nothing else is counted meanwhile.
-	// 0 when it was, and when waiting does not help.
+	// 0 when it was, and when waiting does not help. Without an answer of the Store it is when to try again.
 	RetryAfter time.Duration
 	// Limits tells how each limit stands after the decision, in the order of Config.Limits. Empty when nothing was
 	// counted for want of a counter.

@@ -79,7 +79,6 @@ const (
 type remote struct {
 	store   Store
 	timeout time.Duration
-	onError OnError
 
 	failed   atomic.Int32  // in a row
 	pause    atomic.Int64  // 0, or when the next try is due, in time since the clock's zero
@@ -103,7 +102,7 @@ func (s *remote) take(ctx context.Context, now int64, q Query, dst []State) ([]S
 		s.failed.Store(0)
 		s.pause.Store(0)
 	case ctx.Err() != nil:
-		// The client left. That says nothing about the store.
+		// The client left. That says nothing about the store, be it good or bad.
 	default:
 		s.failures.Add(1)
 		if s.failed.Add(1) >= storeTries {

@@ -152,6 +152,9 @@ func TestStoreDown(t *testing.T) {
 		require.ErrorIs(t, seen[0].Err, ratelimit.ErrUnavailable)
 		require.Equal(t, http.StatusServiceUnavailable, limit.Preview(httptest.NewRequest(http.MethodGet, "/", nil)).Status)
 		require.Zero(t, limit.Stats().Keys)
+		res, err := limit.Peek(httptest.NewRequest(http.MethodGet, "/", nil))
+		require.ErrorIs(t, err, ratelimit.ErrUnavailable)
+		require.Equal(t, ratelimit.Result{Reason: "store_unavailable", RetryAfter: time.Second}, res)
 	})
 }
 

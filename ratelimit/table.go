@@ -34,11 +34,9 @@ func newTable(maxKeys int, limits []Limit, a Algorithm, c clock) *table {
 		n *= 2
 	}
 	t := &table{shards: make([]shard, n), mask: byte(n - 1)}
+	start := func() counters { return a.newCounters(limits, c) }
 	for i := range t.shards {
-		t.shards[i] = shard{
-			capacity: (maxKeys + n - 1) / n, last: math.MinInt64,
-			start: func() counters { return a.newCounters(limits, c) },
-		}
+		t.shards[i] = shard{capacity: (maxKeys + n - 1) / n, start: start, last: math.MinInt64}
 	}
 	return t
 }

@@ -60,6 +60,7 @@ func newWindows(limits []Limit, c clock) *windows {
 func (w *windows) take(slot int, now int64, cost int, commit bool, states []State) bool {
 	cells, wall, admitted := w.slot(slot), w.clock.wall+now, true
 	for i := range cells {
+		// The date is worked out once a window, not once a request.
 		if !w.spans[i].holds(wall) {
 			w.spans[i] = calendarSpan(wall, w.limits[i].Window)
 		}
@@ -114,6 +115,7 @@ func (w *sliding) take(slot int, now int64, cost int, commit bool, states []Stat
 	for i := range cells {
 		l, s := w.limits[i], spanOf(wall, w.limits[i].Window)
 		c := cells[i].movedTo(s)
+		// The count is moved on for the calculation only: a refused request changes nothing.
 		left := c.left(l, s, wall)
 		states[i] = State{Remaining: left, Reset: time.Duration(s.end - wall)}
 		if left < cost {

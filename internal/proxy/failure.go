@@ -60,13 +60,14 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 func uploadFailure(err error) *policy.Error {
 	e := &policy.Error{Status: http.StatusBadRequest, Code: "body_invalid", Message: "Bad request", Err: err}
 	var tooLarge *http.MaxBytesError
-	var timeout interface{ Timeout() bool }
 	switch {
+	case errors.Is(err, errShort):
+		e.Status, e.Code, e.Message = http.StatusInternalServerError, transport.InvalidRequest, messageInternal
 	case errors.Is(err, errPanicked):
 		e.Status, e.Code, e.Message = http.StatusInternalServerError, "panic", messageInternal
 	case errors.As(err, &tooLarge):
 		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, "body_too_large", "Request body is too large"
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		e.Status, e.Code, e.Message = http.StatusRequestTimeout, "body_timeout", "The request body did not arrive in time"
 	}
 	return e

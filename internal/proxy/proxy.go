@@ -34,9 +34,10 @@ type Call struct {
 	// Forward is how the route wants its upstream request made. It is never nil.
 	Forward *policy.Forward
 
-	proxy    *Proxy
-	identity identity
-	upload   *Upload // nil without a body
+	proxy     *Proxy
+	noForward policy.Forward // what Forward points to when the route does not say
+	identity  identity
+	upload    *Upload // nil without a body
 }
 
 // Accept takes in r, whose answer goes to w. It refuses requests that came through this gateway too often already, and
@@ -48,7 +49,7 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 	x := policy.ExchangeFrom(r.Context())
 	c := &Call{In: r, Exchange: x, Forward: x.Forward(), proxy: p}
 	if c.Forward == nil {
-		c.Forward = &policy.Forward{}
+		c.Forward = &c.noForward
 	}
 	if err := c.identity.from(x.Identity()); err != nil {
 		return nil, &policy.Error{Status: http.StatusInternalServerError, Code: "invalid_identity", Message: messageInternal, Err: err}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -20,6 +21,7 @@ const (
 var (
 	errUploadEnded = errors.New("proxy: the request body is not wanted any more")
 	errPanicked    = errors.New("proxy: the request body panicked")
+	errShort       = errors.New("proxy: a plugin made the request body shorter than its declared length")
 )
 
 // Upload is the client's request body as a transport reads it, possibly on another goroutine and beyond the answer. It
@@ -27,6 +29,7 @@ var (
 // that a body is read afterwards.
 type Upload struct {
 	body io.ReadCloser
+	ctx  context.Context // the client's
 	w    http.ResponseWriter
 
 	mu       sync.Mutex
@@ -35,6 +38,7 @@ type Upload struct {
 	reading  bool
 	closed   bool
 	woken    bool // a Read was made to return
+	late     bool // the context had ended before that
 	linger   bool // and the deadline that did it is still set
 	err      error
 	panicked any
@@ -42,7 +46,7 @@ type Upload struct {
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *Upload {
-	return &Upload{body: r.Body, w: w, left: r.ContentLength}
+	return &Upload{body: r.Body, ctx: r.Context(), w: w, left: r.ContentLength}
 }
 
 // Read implements [io.Reader].
@@ -68,7 +72,7 @@ func (u *Upload) Read(p []byte) (n int, err error) {
 		switch {
 		case err == io.EOF: //nolint:errorlint // a wrapped EOF is not the end
 			u.ended = true
-		case err != nil && u.closed:
+		case err != nil && u.closed && !(u.late && isTimeout(err)):
 			err = errUploadEnded
 		case err != nil:
 			u.err = err
@@ -79,6 +83,11 @@ func (u *Upload) Read(p []byte) (n int, err error) {
 		}
 	}()
 	return u.body.Read(p)
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // Close says that the body is not wanted any more. A Read that waits for the client is made to return. It may be called
@@ -98,6 +107,11 @@ func (u *Upload) Close() error {
 func (u *Upload) wake() {
 	u.mu.Lock()
 	reading := u.reading
+	if reading && !u.woken {
+		// While a body is read, net/http's server ends the context only because that Read failed: then the failure is the
+		// client's, although the Read has not returned with it yet.
+		u.late = errors.Is(u.ctx.Err(), context.Canceled)
+	}
 	u.woken, u.linger = u.woken || reading, u.linger || reading
 	u.mu.Unlock()
 	if !reading {
@@ -138,6 +152,9 @@ func (u *Upload) complete() bool {
 func (u *Upload) failure() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.err == nil && u.ended && u.left > 0 {
+		return errShort
+	}
 	return u.err
 }
 

@@ -22,6 +22,7 @@ type attempt struct {
 	parent context.Context // the caller's
 	limits Limits
 	cancel context.CancelFunc
+	life   <-chan struct{} // ends with cancel, or with the caller's context
 	trace  httptrace.ClientTrace
 	upload io.ReadCloser // nil without a body
 	answer io.ReadCloser // belongs to the reader of the answer
@@ -38,7 +39,8 @@ type attempt struct {
 	held    time.Time // when the wait for 100 Continue began
 	cut     bool      // reading it failed after the connection was closed
 	ended   bool
-	done    chan struct{} // closed with ended; nil unless the request waits for 100 Continue
+	done    chan struct{} // closed when the body is not wanted any more; nil unless the request waits for 100 Continue
+	isDone  bool
 	conn    *conn
 }
 
@@ -192,11 +194,20 @@ func (a *attempt) endUpload() {
 	}
 }
 
+// unwanted lets a Read go that waits for the body to be wanted. The caller holds the lock.
+func (a *attempt) unwanted() {
+	if a.done != nil && !a.isDone {
+		a.isDone = true
+		close(a.done)
+	}
+}
+
 // broke is called when the connection is closed. The request body is ended, because net/http does not return before;
 // that may end the caller's context too (net/http's server takes it for the client's leaving), so what was first is noted.
 func (a *attempt) broke() {
 	a.mu.Lock()
 	a.broken = a.broken || a.parent.Err() == nil
+	a.unwanted()
 	a.mu.Unlock()
 	a.endUpload()
 }
@@ -224,9 +235,7 @@ func (a *attempt) finish() {
 	if a.timer != nil {
 		a.timer.Stop()
 	}
-	if a.done != nil {
-		close(a.done)
-	}
+	a.unwanted()
 	c := a.conn
 	a.mu.Unlock()
 	a.cancel()
@@ -327,7 +336,10 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	if !a.pauseUpload() {
 		// The target answered at once instead of asking for the body. net/http would send it all the same, to keep the
 		// connection, and so ask the client for it.
-		<-a.done
+		select {
+		case <-a.done:
+		case <-a.life:
+		}
 		return 0, errNotAsked
 	}
 	n, err := a.upload.Read(p)
@@ -338,7 +350,13 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 var errNotAsked = errors.New("the target did not ask for the request body")
 
 // Close implements [io.Closer].
-func (b *uploadBody) Close() error { return b.upload.Close() }
+func (b *uploadBody) Close() error {
+	a := (*attempt)(b)
+	a.mu.Lock()
+	a.unwanted()
+	a.mu.Unlock()
+	return a.upload.Close()
+}
 
 // pauseUpload reports false when the body must not be asked for: the request waits for 100 Continue, and it was neither
 // that nor the end of the waiting time that made net/http go on.
@@ -360,7 +378,7 @@ func (a *attempt) pauseUpload() bool {
 func (a *attempt) resumeUpload(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cut = a.cut || a.broken && err != nil && err != io.EOF
+	a.cut = a.cut || a.broken && err != nil && !errors.Is(err, io.EOF)
 	if !a.head {
 		a.waitLocked(answering)
 	}

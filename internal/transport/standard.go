@@ -115,7 +115,7 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 // Send implements [Transport].
 func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(out.Context())
-	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel}
+	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel, life: ctx.Done()}
 	if out.Body != nil && out.Body != http.NoBody {
 		a.upload = out.Body
 		if len(out.Header["Expect"]) > 0 {

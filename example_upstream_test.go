@@ -1,0 +1,102 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/gatewaytest"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// An upstream is a handler for any mux, with or without a gateway.
+func ExampleNewUpstream() {
+	a, b := gatewaytest.NewUpstream("a.test", gatewaytest.Respond(200, "from a")), gatewaytest.NewUpstream("b.test", gatewaytest.Respond(200, "from b"))
+	defer a.Close()
+	defer b.Close()
+	users, err := gateway.NewUpstream(gateway.UpstreamConfig{
+		Name:     "users",
+		Targets:  []balancer.Target{{URL: "http://a.test"}, {URL: "http://b.test"}},
+		Timeouts: gateway.Timeouts{FirstByte: 5 * time.Second},
+		Dial:     gatewaytest.Dial(a, b), // in memory; leave it out to use the network
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer users.Close()
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", http.StripPrefix("/v1", users))
+	for range 2 {
+		res := gatewaytest.Do(mux, httptest.NewRequest(http.MethodGet, "http://shop.test/v1/users/42", nil))
+		body, err := gatewaytest.Text(res)
+		fmt.Println(res.StatusCode, body, err)
+	}
+	got := a.Last()
+	fmt.Println(got.URI, got.Host, got.Header.Get("X-Forwarded-Host"))
+	// Output:
+	// 200 from a <nil>
+	// 200 from b <nil>
+	// /users/42 a.test shop.test
+}
+
+func ExampleNewUpstream_errors() {
+	_, err := gateway.NewUpstream(gateway.UpstreamConfig{Targets: []balancer.Target{{URL: "ftp://x"}}})
+	fmt.Println(err)
+	// Output:
+	// gateway: UpstreamConfig.Name is empty; logs, metrics and status tell upstreams apart by it
+	// gateway: UpstreamConfig.Targets[0].URL "ftp://x": scheme must be http or https
+}
+
+func ExampleUpstream_Status() {
+	down := gatewaytest.NewUpstream("a.test")
+	defer down.Close()
+	down.SetDown(true)
+	users := gateway.Must(gateway.NewUpstream(gateway.UpstreamConfig{Name: "users", Targets: []balancer.Target{{URL: down.URL()}}, Dial: down.Dial}))
+	defer users.Close()
+	fmt.Println(gatewaytest.Do(users, httptest.NewRequest(http.MethodGet, "/", nil)).StatusCode)
+	for _, t := range users.Status().Targets {
+		fmt.Println(t.URL, t.Requests, t.Failed, t.LastError)
+	}
+	// Output:
+	// 502
+	// http://a.test 1 1 connect_refused
+}
+
+// oneAtATime is an admission: what it refuses never reaches a target, and it learns how every try ended.
+type oneAtATime chan struct{}
+
+func (c oneAtATime) Admit(context.Context, string) (policy.Ticket, error) {
+	select {
+	case c <- struct{}{}:
+		return 0, nil
+	default:
+		return 0, &policy.Error{Status: http.StatusServiceUnavailable, Code: "busy", Header: http.Header{"Retry-After": {"1"}}}
+	}
+}
+
+func (c oneAtATime) Done(policy.Ticket, policy.Outcome) { <-c }
+
+func ExampleUpstreamConfig_admission() {
+	busy := oneAtATime(make(chan struct{}, 1))
+	up := gatewaytest.NewUpstream("a.test")
+	defer up.Close()
+	users := gateway.Must(gateway.NewUpstream(gateway.UpstreamConfig{
+		Name: "users", Targets: []balancer.Target{{URL: up.URL()}}, Dial: up.Dial, Admission: []policy.Admission{busy},
+	}))
+	defer users.Close()
+	ask := func() {
+		res := gatewaytest.Do(users, httptest.NewRequest(http.MethodGet, "/", nil))
+		fmt.Printf("%d %q\n", res.StatusCode, res.Header.Get("Retry-After"))
+	}
+	ask()
+	busy <- struct{}{} // somebody else is in
+	ask()
+	// Output:
+	// 200 ""
+	// 503 "1"
+}
