@@ -375,6 +375,7 @@ func (e *Entry) checkLimits(r *http.Request) error {
 
 // clean deletes the header names a client may not set.
 func (e *Entry) clean(h http.Header, trusted bool) {
+	dropNominated(h)
 	for name := range h {
 		switch {
 		case e.owned.Contains(name):
@@ -397,6 +398,40 @@ func (e *Entry) clean(h http.Header, trusted bool) {
 			}
 		}
 	}
+}
+
+// dropNominated deletes the fields that Connection names, which end at this hop (RFC 9110 section 7.6.1), and forgets
+// their names: what a plugin sets later under such a name must not be taken for the client's.
+func dropNominated(h http.Header) {
+	lines := h["Connection"]
+	if len(lines) == 0 {
+		return
+	}
+	if len(lines) == 1 && (strings.EqualFold(lines[0], "keep-alive") || strings.EqualFold(lines[0], "close")) {
+		return
+	}
+	var keep []string
+	for _, line := range lines {
+		for token := range strings.SplitSeq(line, ",") {
+			token = strings.ToLower(strings.Trim(token, " \t"))
+			switch token {
+			case "":
+			case "close", "keep-alive", "upgrade", "te", "http2-settings": // what the hop itself still needs to see
+				if !slices.Contains(keep, token) {
+					keep = append(keep, token)
+				}
+			default:
+				if name := http.CanonicalHeaderKey(token); !canonical.EndToEnd(name) {
+					delete(h, name)
+				}
+			}
+		}
+	}
+	if keep == nil {
+		delete(h, "Connection")
+		return
+	}
+	h["Connection"] = []string{strings.Join(keep, ", ")}
 }
 
 func (e *Entry) passes(name string) bool { return e.pass.Exact(name) }

@@ -22,6 +22,8 @@ type Error struct {
 	Code string
 	// Message is the text for the client; empty means the standard text of Status.
 	Message string
+	// Detail says more in the decision record, such as the name of the exceeded limit. It is not sent.
+	Detail string
 	// Header holds fields the answer must carry, such as WWW-Authenticate or Retry-After. It is copied.
 	Header http.Header
 	// Err is the cause, for errors.Is, errors.As and logs. It is never sent.
@@ -74,7 +76,7 @@ const internalMessage = "An unexpected error occurred"
 func Refuse(w http.ResponseWriter, r *http.Request, by string, err error) {
 	e := asError(err)
 	x := ExchangeFrom(r.Context())
-	x.Record(Decision{Policy: by, Verdict: Refused, Reason: e.reason(), Status: e.Status, Err: err})
+	x.Record(Decision{Policy: by, Verdict: Refused, Reason: e.reason(), Detail: e.Detail, Status: e.Status, Err: err})
 	x.MarkGatewayMade()
 	abortIfSent(w)
 	if handler := x.errorHandler(); handler != nil {

@@ -12,7 +12,7 @@ import (
 
 // Config configures a [Limiter]. Limits is all it needs.
 type Config struct {
-	// Name is the Limiter's name in decision records, and the scope of its counters in a Store. Default "ratelimit".
+	// Name is the Limiter's name in decision records, and the scope of its counters in a Store. Default "rate-limiting".
 	// Required with a Store.
 	Name string
 	// Limits are what each key may do. A request has to fit all of them; one that does not is counted by none. At
@@ -51,7 +51,7 @@ type Config struct {
 
 // Defaults of [Config].
 const (
-	DefaultName    = "ratelimit"
+	DefaultName    = "rate-limiting"
 	DefaultMaxKeys = 100_000
 	DefaultMessage = "API rate limit exceeded"
 )

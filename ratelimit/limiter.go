@@ -306,7 +306,7 @@ func (l *Limiter) refusal(sc *scratch, d decision) *policy.Error {
 		}
 	}
 	values := l.fields.values(sc, d.worst)
-	e := &policy.Error{Status: l.cfg.Status, Code: d.reason, Message: l.cfg.Message, Header: make(http.Header, len(values)+1)}
+	e := &policy.Error{Status: l.cfg.Status, Code: d.reason, Message: l.cfg.Message, Detail: l.cfg.Limits[d.worst].Name, Header: make(http.Header, len(values)+1)}
 	l.fields.put(e.Header, values)
 	if e.Err = l.causes[d.worst]; d.reason == reasonCost {
 		e.Err = fmt.Errorf("%w: %w", errCost, e.Err)

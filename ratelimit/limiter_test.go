@@ -253,7 +253,7 @@ func TestContract(t *testing.T) {
 		require.Equal(t, tt.want, l.Contract().Requires)
 		require.Empty(t, l.Contract().Provides)
 	}
-	require.Equal(t, "ratelimit", policy.NameOf(limiter(t, ratelimit.Config{Limits: minute(1)})))
+	require.Equal(t, "rate-limiting", policy.NameOf(limiter(t, ratelimit.Config{Limits: minute(1)})))
 	require.Equal(t, "global", policy.NameOf(limiter(t, ratelimit.Config{Limits: minute(1), Name: "global"})))
 }
 
@@ -393,7 +393,7 @@ func TestZeroLimiterRefuses(t *testing.T) {
 		require.Error(t, err)
 		require.Equal(t, "not_configured", res.Reason)
 		require.Equal(t, policy.Refused, l.Preview(r).Verdict)
-		require.Equal(t, "ratelimit", l.Name())
+		require.Equal(t, "rate-limiting", l.Name())
 		require.Zero(t, l.Contract())
 		require.Zero(t, l.Stats())
 	}

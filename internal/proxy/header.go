@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/http"
 	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // ownedFields are the request fields Outgoing sets by itself. Whatever a Rewrite did to them, in any alias form, is
@@ -44,18 +46,6 @@ func framing(name string) bool {
 	return false
 }
 
-// endToEnd reports whether a Connection field cannot remove the field with this canonical name. RFC 9110 section 7.6.1
-// forbids to nominate fields meant for all recipients; who does so wants to make a cache, or the next hop, blind.
-func endToEnd(name string) bool {
-	switch name {
-	case "Authorization", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range",
-		"Content-Security-Policy", "Content-Type", "Cookie", "Date", "Etag", "Expires", "Host", "Last-Modified", "Location",
-		"Pragma", "Range", "Set-Cookie", "Strict-Transport-Security", "Vary", "Www-Authenticate":
-		return true
-	}
-	return false
-}
-
 // removeNominated deletes from h the fields that the lines of a Connection field name.
 func removeNominated(h http.Header, connection []string) {
 	for _, line := range connection {
@@ -67,7 +57,7 @@ func removeNominated(h http.Header, connection []string) {
 			case "", "close", "keep-alive", "Keep-Alive", "Upgrade", "upgrade":
 				continue
 			}
-			if name := http.CanonicalHeaderKey(option); !endToEnd(name) {
+			if name := http.CanonicalHeaderKey(option); !canonical.EndToEnd(name) {
 				delete(h, name)
 			}
 		}
