@@ -1,0 +1,61 @@
+package policy_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewRequest(http.MethodGet, "/a/./b?x=1", nil)
+	plain.RemoteAddr = "192.0.2.7:1234"
+	x, full := policy.Ensure(httptest.NewRequest(http.MethodGet, "/", nil))
+	x.SetIdentity(policy.Identity{Consumer: &policy.Consumer{ID: "42"}, Kind: "jwt", Credential: "kid"})
+	x.SetRoute("users", "/users", "/users")
+	full.Header["X-Tenant"] = []string{"a", "b"}
+	full.AddCookie(&http.Cookie{Name: "s", Value: "v"})
+	v6 := httptest.NewRequest(http.MethodGet, "/", nil)
+	v6.RemoteAddr = "[2001:db8:1:2:3:4:5:6]:80"
+	unix := httptest.NewRequest(http.MethodGet, "/", nil)
+	unix.RemoteAddr = "@"
+	for name, c := range map[string]struct {
+		key  policy.Key
+		r    *http.Request
+		want string
+		ok   bool
+	}{
+		"consumer":            {policy.ByConsumer(), full, "42", true},
+		"no consumer":         {policy.ByConsumer(), plain, "", false},
+		"credential":          {policy.ByCredential(), full, "jwt\x00kid", true},
+		"no credential":       {policy.ByCredential(), plain, "", false},
+		"address":             {policy.ByClientAddress(), plain, "192.0.2.7", true},
+		"address v6 by /64":   {policy.ByClientAddress(), v6, "2001:db8:1:2::", true},
+		"no address":          {policy.ByClientAddress(), unix, "", false},
+		"header, all values":  {policy.ByHeader("x-tenant"), full, "a\x00b", true},
+		"no header":           {policy.ByHeader("x-tenant"), plain, "", false},
+		"cookie":              {policy.ByCookie("s"), full, "v", true},
+		"no cookie":           {policy.ByCookie("s"), plain, "", false},
+		"path, canonical":     {policy.ByPath(), plain, "/a/b", true},
+		"route":               {policy.ByRoute(), full, "users", true},
+		"no route":            {policy.ByRoute(), plain, "", false},
+		"function":            {policy.ByFunc("f", func(r *http.Request) string { return r.Method }), plain, "GET", true},
+		"function, no value":  {policy.ByFunc("f", func(*http.Request) string { return "" }), plain, "", false},
+		"fallback not needed": {policy.ByConsumer().Or(policy.ByClientAddress()), full, "consumer\x0042", true},
+		"fallback":            {policy.ByConsumer().Or(policy.ByClientAddress()), plain, "client_address\x00192.0.2.7", true},
+		"fallback exhausted":  {policy.ByConsumer().Or(policy.ByRoute()), plain, "", false},
+	} {
+		got, ok := c.key.Of([]byte("prefix:"), c.r)
+		require.Equal(t, c.ok, ok, name)
+		if ok {
+			require.Equal(t, "prefix:"+c.want, string(got), name)
+		}
+	}
+	require.Equal(t, []policy.Fact{policy.Authenticated}, policy.ByConsumer().Requires)
+	require.Empty(t, policy.ByConsumer().Or(policy.ByClientAddress()).Requires, "a fallback makes a preference of a requirement")
+	require.Equal(t, "consumer|client_address", policy.ByConsumer().Or(policy.ByClientAddress()).Name)
+}
