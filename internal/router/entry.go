@@ -69,7 +69,6 @@ type draft struct {
 	hidden   int32 // see Entry.Hidden
 
 	hostAt, pathAt int32 // the order written within the route
-	field          string
 }
 
 // compare orders drafts by precedence, the one that wins first. Only the order written is left to decide between

@@ -24,7 +24,7 @@ const (
 //
 // Predicates are asked last and may be asked more than once for a request.
 func (t *Table) Lookup(q *Request, m *Match) Outcome {
-	s := search{t: t, q: q, best: t.none, bit: methodBit(q.Method)}
+	s := search{t: t, q: *q, best: t.none, bit: methodBit(q.Method)}
 	t.search(&s)
 	if s.best < t.none {
 		m.fill(&t.entries[s.best], s.best, q.Path)
@@ -44,7 +44,7 @@ func (t *Table) Lookup(q *Request, m *Match) Outcome {
 // Allow lists the methods with which a request that was answered MethodNotAllowed would be routed, sorted, for the
 // Allow header. GET implies HEAD.
 func (t *Table) Allow(q *Request) []string {
-	s := search{t: t, q: q, best: t.none, anyMethod: true, collect: true}
+	s := search{t: t, q: *q, best: t.none, anyMethod: true, collect: true}
 	t.search(&s)
 	names := s.allowed.other
 	for _, name := range standardMethods() {
@@ -66,9 +66,9 @@ func standardMethods() [9]string {
 // A search is the state of one walk through the index.
 type search struct {
 	t    *Table
-	q    *Request
-	bit  uint16 // of the request's method
-	best int32  // rank of the best entry found, Table.none before
+	q    Request // a copy, so that the caller's stays on its stack
+	bit  uint16  // of the request's method
+	best int32   // rank of the best entry found, Table.none before
 
 	refused   bool // an entry was passed over because of its methods
 	anyMethod bool // methods do not count
@@ -107,7 +107,7 @@ func (s *search) matches(e *entry) bool {
 		s.refused = true
 		return false
 	}
-	if !c.match(s.q) || e.kind == Regexp && !e.detail.path.re.MatchString(s.q.Path) {
+	if !c.match(&s.q) || e.kind == Regexp && !e.detail.path.re.MatchString(s.q.Path) {
 		return false
 	}
 	return c.fn == nil || s.q.HTTP != nil && c.fn(s.q.HTTP)
