@@ -14,7 +14,7 @@ type Request struct {
 	Method string
 	// Scheme is "http" or "https", as the caller decided it (from TLS or from a trusted proxy).
 	Scheme string
-	// Host is the host in the form canonical.Host gives: lower case, no port, no trailing dot, IPv6 in brackets.
+	// Host is the host in the form canonical.Host gives: lower case, no port, no trailing dot, IPv6 without brackets.
 	Host string
 	// Port is the port hosts of the form name:port are compared with. The caller decides what it is when the client
 	// named none: the scheme's default port, or nothing.
