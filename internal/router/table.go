@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // maxEntries bounds the table; ranks are 32-bit numbers. It is far beyond what fits into memory usefully.
@@ -348,7 +347,6 @@ func (b *builder) table() *Table {
 		order[i] = &b.drafts[i]
 	}
 	slices.SortFunc(order, compare)
-	gather(order)
 	t := &Table{
 		entries: make([]entry, len(order)),
 		nodes:   make([]bucket, 1),
@@ -383,37 +381,4 @@ func (b *builder) table() *Table {
 		t.hosts.finish()
 	}
 	return t
-}
-
-// gather copies the text that lookups in large tables compare into one piece of memory, where it takes fewer cache
-// lines and pages than strings that were made one by one.
-func gather(order []*draft) {
-	size := 0
-	for _, d := range order {
-		if d.path != nil {
-			size += len(d.path.shape)
-		}
-	}
-	var text strings.Builder
-	text.Grow(size)
-	for _, d := range order {
-		if d.path != nil {
-			text.WriteString(d.path.shape)
-		}
-	}
-	rest := text.String()
-	for _, d := range order {
-		if d.path == nil {
-			continue
-		}
-		var shape string
-		shape, rest = rest[:len(d.path.shape)], rest[len(d.path.shape):]
-		if d.pattern == shape {
-			d.pattern = shape
-		}
-		if d.path.literal == shape {
-			d.path.literal = shape
-		}
-		d.path.shape = shape
-	}
 }
