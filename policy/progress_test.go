@@ -1,0 +1,132 @@
+package policy_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// overTCP serves h behind an Entry with short bounds and returns a connection to it.
+func overTCP(t *testing.T, h http.HandlerFunc) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	entry := policy.Must(policy.NewEntry(policy.EntryConfig{ReadProgress: 200 * time.Millisecond, WriteProgress: 200 * time.Millisecond}))
+	srv := httptest.NewServer(entry.Wrap(h))
+	t.Cleanup(srv.Close)
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(srv.URL, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(30*time.Second))) // a test that hangs shall fail
+	return c, bufio.NewReader(c)
+}
+
+func answer(t *testing.T, br *bufio.Reader) (*http.Response, string) {
+	t.Helper()
+	res, err := http.ReadResponse(br, &http.Request{Method: http.MethodPost})
+	require.NoError(t, err)
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res, string(body)
+}
+
+func TestStalledUploadIsCut(t *testing.T) {
+	t.Parallel()
+	failed := make(chan error, 1)
+	c, _ := overTCP(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		failed <- err
+	})
+	_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
+	require.NoError(t, err)
+	require.ErrorContains(t, <-failed, "timeout")
+}
+
+func TestSlowButSteadyUploadIsNot(t *testing.T) {
+	t.Parallel()
+	c, br := overTCP(t, func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintln(w, len(b), err)
+	})
+	_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n")
+	require.NoError(t, err)
+	for range 8 {
+		time.Sleep(60 * time.Millisecond) // 8 × 60 ms is beyond the bound, each pause within
+		_, err = io.WriteString(c, "x")
+		require.NoError(t, err)
+	}
+	_, body := answer(t, br)
+	require.Equal(t, "8 <nil>\n", body)
+}
+
+func TestLongAnswerAfterTheBody(t *testing.T) {
+	t.Parallel()
+	c, br := overTCP(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		select {
+		case <-time.After(500 * time.Millisecond): // longer than the bound on pauses of the client
+		case <-r.Context().Done():
+			return
+		}
+		_, _ = io.WriteString(w, "done")
+	})
+	_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok")
+	require.NoError(t, err)
+	_, body := answer(t, br)
+	require.Equal(t, "done", body)
+}
+
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+	t.Parallel()
+	refuse := func(w http.ResponseWriter, r *http.Request) {
+		policy.Refuse(w, r, "test", &policy.Error{Status: 403})
+	}
+	for name, length := range map[string]string{"short": "Content-Length: 100", "long": "Content-Length: 10000000", "unknown": "Transfer-Encoding: chunked"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, br := overTCP(t, refuse)
+			_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\n"+length+"\r\n\r\n") // and then nothing
+			require.NoError(t, err)
+			res, _ := answer(t, br)
+			require.Equal(t, 403, res.StatusCode)
+			require.True(t, res.Close, "what is left of the body must not be taken for a request")
+		})
+	}
+	t.Run("body is there", func(t *testing.T) {
+		t.Parallel()
+		c, br := overTCP(t, refuse)
+		for range 5 {
+			_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
+			require.NoError(t, err)
+			res, _ := answer(t, br)
+			require.Equal(t, 403, res.StatusCode)
+			require.False(t, res.Close, "the connection serves the next request")
+		}
+	})
+}
+
+func TestClientThatDoesNotReadIsCut(t *testing.T) {
+	t.Parallel()
+	failed := make(chan error, 1)
+	c, _ := overTCP(t, func(w http.ResponseWriter, _ *http.Request) {
+		chunk := make([]byte, 1<<20)
+		for range 1 << 10 {
+			if _, err := w.Write(chunk); err != nil {
+				failed <- err
+				return
+			}
+		}
+		failed <- nil
+	})
+	_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.NoError(t, err)
+	require.Error(t, <-failed)
+}
