@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // An Entry is one way to reach a route: one of its hosts with one of its paths, and all its other conditions. It is
@@ -39,7 +40,7 @@ type entry struct {
 
 // A detail is what most lookups need not look at.
 type detail struct {
-	path     *path     // only where a path has wildcards or is an expression
+	path     *path     // the expression, or any path with the same wildcards; nil for kinds without
 	criteria *criteria // never nil
 }
 
@@ -151,11 +152,33 @@ func newDraft(e entry, h host, p *path, c *criteria) draft {
 	return d
 }
 
-// keep returns what a lookup or a listing may need of a draft beside the entry. Paths without wildcards are in the
-// index already.
-func (d *draft) keep() *detail {
-	if d.kind == Exact || d.kind == Prefix || d.kind == NoPath {
+// A detailKey is equal for drafts that can share a detail.
+type detailKey struct {
+	criteria *criteria
+	segments int
+	wild     uint64
+	kind     Kind
+	names    string
+}
+
+// keep returns what a lookup or a listing may need of a draft beside the entry. Many patterns differ in literal text
+// only, and that is in the index: they share one detail, which stays in the processor's cache however many there are.
+func (d *draft) keep(shared map[detailKey]*detail) *detail {
+	switch d.kind {
+	case Exact, Prefix, NoPath:
 		return &d.criteria.detail
+	case Regexp:
+		return &detail{d.path, d.criteria}
+	case Parameters, Subtree:
 	}
-	return &detail{d.path, d.criteria}
+	var names strings.Builder
+	for _, p := range d.path.params {
+		names.WriteString(p.name)
+		names.WriteByte('/') // no name has one
+	}
+	key := detailKey{d.criteria, d.path.segments, d.path.wild, d.kind, names.String()}
+	if _, ok := shared[key]; !ok {
+		shared[key] = &detail{d.path, d.criteria}
+	}
+	return shared[key]
 }

@@ -52,10 +52,12 @@ func parseHost(written string) (host, *fault) {
 	authority := written
 	// A star is replaced by a label, so that patterns are read by the rules requests are read by.
 	switch name, _, _ := strings.Cut(written, ":"); {
+	case strings.Contains(written, "://"):
+		return h, &fault{"is a URL", "write only its host; schemes go into Schemes, paths into Paths"}
 	case strings.Count(written, "*") > 1:
 		return h, &fault{"has more than one star", "use one, as in *.example.com or example.*"}
 	case name == "*":
-		return h, &fault{"matches every host", "leave Hosts empty, or name the hosts"}
+		return h, &fault{"is a star alone", "leave Hosts empty to match every host, or name the hosts"}
 	case strings.HasPrefix(written, "*."):
 		h.kind = hostSuffix
 		authority = "x" + written[1:]
@@ -68,6 +70,9 @@ func parseHost(written string) (host, *fault) {
 	name, port, err := canonical.Host(authority)
 	if err != nil {
 		return h, hostFault(written, err)
+	}
+	if h.kind != hostExact && strings.IndexByte(name, '.') < 0 {
+		return h, &fault{"has nothing but a star", "name the labels before or behind it, as in *.example.com"}
 	}
 	h.name, h.port = name, port
 	switch h.kind {
@@ -191,25 +196,25 @@ func (x *hostIndex) finish() {
 }
 
 // search looks through all hosts that match, the most specific first, as those have the better ranks more often.
-func (x *hostIndex) search(s *search) {
-	name := s.q.Host
+func (x *hostIndex) search(s *search, q *Request) {
+	name := q.Host
 	if node := x.exact[name]; node != nil {
-		node.search(s)
+		node.search(s, q)
 	}
 	if strings.IndexByte(name, ':') >= 0 {
 		return // the dots in an IPv6 address do not divide labels
 	}
 	if x.suffix.nodes != nil && x.suffix.best < s.best {
-		x.suffix.searchSuffixes(s, name)
+		x.suffix.searchSuffixes(s, q, name)
 	}
 	if x.prefix.nodes != nil && x.prefix.best < s.best {
-		x.prefix.searchPrefixes(s, name)
+		x.prefix.searchPrefixes(s, q, name)
 	}
 }
 
 // searchSuffixes goes through the names behind each dot but one at the start, the longest first: the star is at least
 // one label.
-func (w *wildcards) searchSuffixes(s *search, name string) {
+func (w *wildcards) searchSuffixes(s *search, q *Request, name string) {
 	for i := 1; i < len(name); i++ {
 		if name[i] != '.' {
 			continue
@@ -217,36 +222,36 @@ func (w *wildcards) searchSuffixes(s *search, name string) {
 		rest := name[i+1:]
 		if len(rest) < len(w.lengths) && w.lengths[len(rest)] {
 			if node := w.nodes[rest]; node != nil {
-				node.search(s)
+				node.search(s, q)
 			}
 		}
 	}
 }
 
 // searchPrefixes goes through the names before each dot but one at the end, the longest first.
-func (w *wildcards) searchPrefixes(s *search, name string) {
+func (w *wildcards) searchPrefixes(s *search, q *Request, name string) {
 	for i := len(name) - 2; i > 0; i-- {
 		if name[i] != '.' {
 			continue
 		}
 		if i < len(w.lengths) && w.lengths[i] {
 			if node := w.nodes[name[:i]]; node != nil {
-				node.search(s)
+				node.search(s, q)
 			}
 		}
 	}
 }
 
-func (n *hostNode) search(s *search) {
+func (n *hostNode) search(s *search, q *Request) {
 	if n.best >= s.best {
 		return
 	}
 	if n.ports != nil {
-		if index := n.ports[s.q.Port]; index != nil {
-			index.search(s)
+		if index := n.ports[q.Port]; index != nil {
+			index.search(s, q)
 		}
 	}
 	if n.plain != nil {
-		n.plain.search(s)
+		n.plain.search(s, q)
 	}
 }

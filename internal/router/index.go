@@ -173,99 +173,101 @@ func patternKey(p *path, leading int) string {
 }
 
 // search looks through all entries whose path matches, kind by kind in their order of precedence.
-func (x *pathIndex) search(s *search) {
+func (x *pathIndex) search(s *search, q *Request) {
 	if x.best >= s.best {
 		return
 	}
-	x.exact.search(s, s.q.Path)
-	x.regexps.search(s, s.q.Path)
-	if len(x.shapes) > 0 && x.shapes[0].best < s.best {
-		x.searchShapes(s, s.q.Path)
+	if q.Path != "" && q.Path[0] == '/' {
+		x.exact.search(s, q, q.Path)
+		x.regexps.search(s, q)
+		if len(x.shapes) > 0 && x.shapes[0].best < s.best {
+			x.searchShapes(s, q)
+		}
+		x.prefixes.search(s, q)
 	}
-	x.prefixes.search(s, s.q.Path)
 	if x.hasAny {
-		s.bucket(x.any)
+		s.bucket(x.any, q)
 	}
 }
 
-func (k *keyed) search(s *search, key string) {
+func (k *keyed) search(s *search, q *Request, key string) {
 	if k.buckets == nil || k.best >= s.best {
 		return
 	}
 	if b, ok := k.buckets[key]; ok {
-		s.bucket(b)
+		s.bucket(b, q)
 	}
 }
 
-func (b *byLength) search(s *search, path string) {
+func (b *byLength) search(s *search, q *Request) {
 	if b.best >= s.best {
 		return
 	}
 	for _, m := range b.lengths {
-		if m.length <= len(path) {
-			m.search(s, path[:m.length])
+		if m.length <= len(q.Path) {
+			m.search(s, q, q.Path[:m.length])
 		}
 	}
 }
 
 // searchShapes divides the path into segments, no more than the deepest shape needs, and asks each shape.
-func (x *pathIndex) searchShapes(s *search, path string) {
-	if path == "" || path[0] != '/' {
-		return
-	}
-	// ends[i] is the end of segment i, counted from 1; ends[0] is where the first slash is.
-	var ends [maxSegments + 2]int32
+func (x *pathIndex) searchShapes(s *search, q *Request) {
+	var at ends
 	n := 0
-	for end := 0; n <= x.deepest && end < len(path); {
-		end = segmentEnd(path, end+1)
+	for end := 0; n <= x.deepest && end < len(q.Path); {
+		end = segmentEnd(q.Path, end+1)
 		n++
-		ends[n] = int32(end)
+		at[n] = int32(end)
 	}
 	for _, sh := range x.shapes {
 		if sh.best >= s.best {
 			return
 		}
 		if n == sh.segments || n > sh.segments && sh.subtree {
-			sh.search(s, path, &ends)
+			sh.search(s, q, &at)
 		}
 	}
 }
 
-func (sh *shape) search(s *search, path string, ends *[maxSegments + 2]int32) {
-	size := int(ends[sh.segments])
+// ends says where the segments of a path end, counted from 1; ends[0] is where the first slash is. There is room for one
+// segment more than a pattern may have, which tells a longer path from one that fits.
+type ends [maxSegments + 2]int32
+
+func (sh *shape) search(s *search, q *Request, at *ends) {
+	size := int(at[sh.segments])
 	for wild := sh.wild; wild != 0; wild &= wild - 1 {
 		i := bits.TrailingZeros64(wild)
-		length := int(ends[i+1]-ends[i]) - 1
+		length := int(at[i+1]-at[i]) - 1
 		if length == 0 {
 			return // a parameter is never empty
 		}
 		size -= length
 	}
 	if sh.leading >= 0 {
-		size = int(ends[sh.leading])
+		size = int(at[sh.leading])
 	}
 	switch {
 	case size < sh.shortest || size > sh.longest:
 	case sh.leading >= 0:
-		sh.keyed.search(s, path[:size])
+		sh.keyed.search(s, q, q.Path[:size])
 	default:
-		sh.searchCopied(s, path, ends)
+		sh.searchCopied(s, q, at)
 	}
 }
 
 // searchCopied builds the key of a path whose literal segments do not stand together.
-func (sh *shape) searchCopied(s *search, path string, ends *[maxSegments + 2]int32) {
+func (sh *shape) searchCopied(s *search, q *Request, at *ends) {
 	var buffer [keyBuffer]byte
 	key := buffer[:0]
 	start := int32(0)
 	for wild := sh.wild; wild != 0; wild &= wild - 1 {
 		i := bits.TrailingZeros64(wild)
-		key = append(key, path[start:ends[i]+1]...)
-		start = ends[i+1]
+		key = append(key, q.Path[start:at[i]+1]...)
+		start = at[i+1]
 	}
-	key = append(key, path[start:ends[sh.segments]]...)
+	key = append(key, q.Path[start:at[sh.segments]]...)
 	// The conversion in the index expression does not allocate.
 	if b, ok := sh.buckets[string(key)]; ok {
-		s.bucket(b)
+		s.bucket(b, q)
 	}
 }

@@ -24,8 +24,8 @@ const (
 //
 // Predicates are asked last and may be asked more than once for a request.
 func (t *Table) Lookup(q *Request, m *Match) Outcome {
-	s := search{t: t, q: *q, best: t.none, bit: methodBit(q.Method)}
-	t.search(&s)
+	s := search{t: t, best: t.none, bit: methodBit(q.Method)}
+	t.search(&s, q)
 	if s.best < t.none {
 		m.fill(&t.entries[s.best], s.best, q.Path)
 		return Found
@@ -33,7 +33,7 @@ func (t *Table) Lookup(q *Request, m *Match) Outcome {
 	m.reset()
 	if s.refused {
 		s.anyMethod = true
-		t.search(&s)
+		t.search(&s, q)
 		if s.best < t.none {
 			return MethodNotAllowed
 		}
@@ -44,8 +44,8 @@ func (t *Table) Lookup(q *Request, m *Match) Outcome {
 // Allow lists the methods with which a request that was answered MethodNotAllowed would be routed, sorted, for the
 // Allow header. GET implies HEAD.
 func (t *Table) Allow(q *Request) []string {
-	s := search{t: t, q: *q, best: t.none, anyMethod: true, collect: true}
-	t.search(&s)
+	s := search{t: t, best: t.none, anyMethod: true, collect: true}
+	t.search(&s, q)
 	names := s.allowed.other
 	for _, name := range standardMethods() {
 		if s.allowed.bits&methodBit(name) != 0 {
@@ -63,12 +63,12 @@ func standardMethods() [9]string {
 	}
 }
 
-// A search is the state of one walk through the index.
+// A search is the state of one walk through the index. The request goes beside it, not into it: held by a search, it
+// would have to be on the heap.
 type search struct {
 	t    *Table
-	q    Request // a copy, so that the caller's stays on its stack
-	bit  uint16  // of the request's method
-	best int32   // rank of the best entry found, Table.none before
+	bit  uint16 // of the request's method
+	best int32  // rank of the best entry found, Table.none before
 
 	refused   bool // an entry was passed over because of its methods
 	anyMethod bool // methods do not count
@@ -76,17 +76,17 @@ type search struct {
 	allowed   methodSet
 }
 
-func (t *Table) search(s *search) {
+func (t *Table) search(s *search, q *Request) {
 	if t.hosts != nil {
-		t.hosts.search(s)
+		t.hosts.search(s, q)
 	}
-	t.rest.search(s)
+	t.rest.search(s, q)
 }
 
 // bucket looks for the first entry that matches. The list is in order of rank, so it ends where it cannot win any more.
-func (s *search) bucket(b bucket) {
+func (s *search) bucket(b bucket, q *Request) {
 	for b.rank < s.best {
-		if e := &s.t.entries[b.rank]; e.plain || s.matches(e) {
+		if e := &s.t.entries[b.rank]; e.plain || s.matches(e, q) {
 			if !s.collect {
 				s.best = b.rank
 				return
@@ -101,16 +101,16 @@ func (s *search) bucket(b bucket) {
 }
 
 // matches looks at everything but host and path, cheap conditions first.
-func (s *search) matches(e *entry) bool {
+func (s *search) matches(e *entry, q *Request) bool {
 	c := e.detail.criteria
-	if c.methods.set() && !s.anyMethod && !c.methods.has(s.bit, s.q.Method) {
+	if c.methods.set() && !s.anyMethod && !c.methods.has(s.bit, q.Method) {
 		s.refused = true
 		return false
 	}
-	if !c.match(&s.q) || e.kind == Regexp && !e.detail.path.re.MatchString(s.q.Path) {
+	if !c.match(q) || e.kind == Regexp && !e.detail.path.re.MatchString(q.Path) {
 		return false
 	}
-	return c.fn == nil || s.q.HTTP != nil && c.fn(s.q.HTTP)
+	return c.fn == nil || q.HTTP != nil && c.fn(q.HTTP)
 }
 
 // add notes the methods of an entry.

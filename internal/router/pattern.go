@@ -15,6 +15,8 @@ const (
 	maxSegments = 64
 	// maxColons bounds the colons and stars that stand for themselves in one pattern: each doubles its spellings.
 	maxColons = 4
+	// maxPattern bounds the bytes of a literal. Longer paths are refused before they are routed.
+	maxPattern = 8 << 10
 )
 
 // A Kind is the kind of a path pattern, in order of precedence.
@@ -246,6 +248,8 @@ func checkLiteral(written, other string) *fault {
 		return &fault{"begins with ~ and not with a slash", "put regular expressions in Regexps, without the ~"}
 	case written[0] != '/':
 		return &fault{"does not begin with a slash", "write " + strconv.Quote("/"+written)}
+	case len(written) > maxPattern:
+		return &fault{"is longer than " + strconv.Itoa(maxPattern) + " bytes", "shorten it"}
 	case strings.ContainsAny(written, "?#"):
 		return &fault{"has a query or a fragment", "write only the path; use Query for conditions on the query, " + other + " for patterns"}
 	default:

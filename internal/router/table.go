@@ -128,7 +128,7 @@ func New(routes []Route, o Options) (*Table, error) {
 func (t *Table) All() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		for rank := range t.entries {
-			if !yield(t.entryAt(rank)) {
+			if !yield(t.Entry(rank)) {
 				return
 			}
 		}
@@ -138,7 +138,8 @@ func (t *Table) All() iter.Seq[Entry] {
 // Len returns the number of entries.
 func (t *Table) Len() int { return len(t.entries) }
 
-func (t *Table) entryAt(rank int) Entry {
+// Entry returns the entry at a position in All, such as that of a Match.
+func (t *Table) Entry(rank int) Entry {
 	e, l := &t.entries[rank], &t.listed[rank]
 	c := e.detail.criteria
 	x := Entry{
@@ -358,11 +359,12 @@ func (b *builder) table() *Table {
 		t.names[i] = b.routes[i].Name
 	}
 	l := link{&t.nodes}
+	shared := map[detailKey]*detail{}
 	// From the last rank to the first: see pathIndex.
 	for i := len(order) - 1; i >= 0; i-- {
 		d, rank := order[i], int32(i)
 		t.entries[i] = d.entry
-		t.entries[i].detail = d.keep()
+		t.entries[i].detail = d.keep(shared)
 		t.listed[i] = listed{d.host, d.hidden}
 		if d.hidden >= 0 {
 			continue
