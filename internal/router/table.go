@@ -9,8 +9,9 @@ import (
 	"strconv"
 )
 
-// maxEntries bounds the table; ranks are 32-bit numbers. It is far beyond what fits into memory usefully.
-const maxEntries = 1 << 24
+// maxEntries bounds the table. It is far beyond what a gateway has, and catches hosts times paths out of hand before
+// they take the memory.
+const maxEntries = 1 << 22
 
 // A Route is the criteria of one route. The zero value matches every request. Criteria of different fields must all
 // hold, and of the values in one field any.
