@@ -179,16 +179,17 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A plugin may have rewritten the path; then there is nothing of the pattern to strip.
 		rest, stripped = strings.CutPrefix(path, policy.ExchangeFrom(r.Context()).MatchedPath())
 	}
-	joined := joinPath(f.forward.Path, path, rest, stripped)
-	u := &url.URL{RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
-	canonical.SetPath(u, joined)
-	// Stripping a raw prefix may leave dot segments where there were none: /a is a prefix of /a../b.
-	again, err := canonical.Path(u, canonical.PathOptions{AllowEncodedSlash: true})
-	if err != nil {
-		policy.Refuse(w, r, "gateway", &policy.Error{Status: http.StatusBadRequest, Code: "path_after_strip", Message: "Bad request", Err: err})
-		return
+	if rest != "" {
+		// Stripping a raw prefix may leave dot segments where there were none: /a is a prefix of /a../b. They are
+		// resolved before Path is put in front, or a client could climb out of it.
+		var err error
+		if rest, err = canonical.Literal("/"+strings.TrimPrefix(rest, "/"), canonical.PathOptions{AllowEncodedSlash: true}); err != nil {
+			policy.Refuse(w, r, "gateway", &policy.Error{Status: http.StatusBadRequest, Code: "path_after_strip", Message: "Bad request", Err: err})
+			return
+		}
 	}
-	canonical.SetPath(u, again)
+	u := &url.URL{RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+	canonical.SetPath(u, joinPath(f.forward.Path, path, rest, stripped))
 	out := new(http.Request)
 	*out = *r
 	out.URL = u

@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,9 +30,8 @@ type table struct {
 	log      panicLogger
 	version  string
 
-	refs    atomic.Int64 // requests in flight, and one for the gateway while the table is current
-	retired sync.Once
-	onEnd   func(*table) // called once, when refs reached zero
+	refs  atomic.Int64 // requests in flight, and one for the gateway while the table is current
+	onEnd func(*table) // called once, when refs reached zero
 }
 
 // compile checks c whole and builds its table. The error joins all problems.
@@ -120,16 +118,20 @@ func checkOwns(owns []io.Closer) ([]io.Closer, error) {
 
 // acquire takes part in the table, and reports false when it has ended.
 func (t *table) acquire() bool {
-	if t.refs.Add(1) > 1 {
-		return true
+	for {
+		n := t.refs.Load()
+		if n == 0 {
+			return false // ended: a count that was zero never rises again
+		}
+		if t.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	t.release()
-	return false
 }
 
 func (t *table) release() {
 	if t.refs.Add(-1) == 0 {
-		t.retired.Do(func() { t.onEnd(t) })
+		t.onEnd(t)
 	}
 }
 

@@ -55,6 +55,9 @@ var errUnreadable = errors.New("auth: the request body may hold a credential and
 
 func (unreadableBody) Read([]byte) (int, error) { return 0, errUnreadable }
 
+// maxAhead is how much of a declared length is made room for before any of it has arrived.
+const maxAhead = 4 << 10
+
 // readBody returns the body of r when it is one that has fields, and puts a buffer in its place. It returns nil when
 // there is nothing to search.
 func (s *Source) readBody(r *http.Request) (*document, error) {
@@ -77,7 +80,8 @@ func (s *Source) readBody(r *http.Request) (*document, error) {
 		return d, nil
 	}
 	var buf bytes.Buffer
-	buf.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+	// A client that declares much and sends nothing gets no room for it.
+	buf.Grow(int(min(max(r.ContentLength, 0), maxAhead)) + bytes.MinRead)
 	n, err := buf.ReadFrom(io.LimitReader(r.Body, s.maxBody+1))
 	if err != nil {
 		return nil, unreadable(err)

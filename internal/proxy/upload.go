@@ -36,13 +36,15 @@ type Upload struct {
 	left     int64 // of the declared length; negative when none was declared
 	ended    bool  // the end was read
 	reading  bool
+	waking   int  // calls of wake that are using w
+	released bool // the handler may have returned: w must not be used any more
 	closed   bool
 	woken    bool // a Read was made to return
 	late     bool // the context had ended before that
 	linger   bool // and the deadline that did it is still set
 	err      error
 	panicked any
-	idle     chan struct{} // closed by the Read that release waits for
+	idle     chan struct{} // closed by the Read, or the wake, that release waits for
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *Upload {
@@ -77,12 +79,17 @@ func (u *Upload) Read(p []byte) (n int, err error) {
 		case err != nil:
 			u.err = err
 		}
-		if u.idle != nil {
-			close(u.idle)
-			u.idle = nil
-		}
+		u.signal()
 	}()
 	return u.body.Read(p)
+}
+
+// signal tells release to look again. The caller holds the lock.
+func (u *Upload) signal() {
+	if u.idle != nil {
+		close(u.idle)
+		u.idle = nil
+	}
 }
 
 func isTimeout(err error) bool {
@@ -106,17 +113,26 @@ func (u *Upload) Close() error {
 // wake ends a Read in progress, now or as soon as it waits.
 func (u *Upload) wake() {
 	u.mu.Lock()
-	reading := u.reading
+	reading := u.reading && !u.released
 	if reading && !u.woken {
 		// While a body is read, net/http's server ends the context only because that Read failed: then the failure is the
 		// client's, although the Read has not returned with it yet.
 		u.late = errors.Is(u.ctx.Err(), context.Canceled)
 	}
 	u.woken, u.linger = u.woken || reading, u.linger || reading
+	if reading {
+		u.waking++
+	}
 	u.mu.Unlock()
 	if !reading {
 		return
 	}
+	defer func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.waking--
+		u.signal()
+	}()
 	if http.NewResponseController(u.w).SetReadDeadline(time.Unix(1, 0)) != nil {
 		_ = u.body.Close() // no server's connection: then closing is the way
 	}
@@ -128,14 +144,16 @@ func (u *Upload) release() {
 	_ = u.Close()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for u.reading {
+	for u.reading || u.waking > 0 {
 		idle := make(chan struct{})
 		u.idle = idle
 		u.mu.Unlock()
 		<-idle
 		u.mu.Lock()
 	}
-	if u.linger {
+	first := !u.released
+	u.released = true
+	if u.linger && first {
 		u.linger = false
 		_ = http.NewResponseController(u.w).SetReadDeadline(time.Now().Add(linger))
 	}
