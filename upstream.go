@@ -107,7 +107,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 			errs = append(errs, fmt.Errorf("gateway: UpstreamConfig.Outbound[%d] returned a nil http.RoundTripper", failed))
 		}
 	}
-	entry, err := policy.NewEntry(policy.EntryConfig{})
+	entry, err := policy.NewEntry(policy.EntryConfig{StrictPath: true}) // a mux outside has routed
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

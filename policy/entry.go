@@ -28,6 +28,10 @@ type EntryConfig struct {
 	// AllowEncodedSlash keeps an encoded slash (%2F) in a path as data. By default such a path is refused, because
 	// servers disagree on whether it separates segments.
 	AllowEncodedSlash bool
+	// StrictPath refuses a path whose dot segments or repeated slashes would have to be resolved. Set it where a router
+	// stands outside the Entry: that router chose by the unresolved path, and must not be deceived by the resolved one.
+	// Where http.ServeMux or a gateway has routed (r.Pattern is set), and below another Entry, it applies by itself.
+	StrictPath bool
 	// OwnedHeaders are further request header fields that only the gateway may set; what clients send under these names
 	// is deleted, in every alias form.
 	OwnedHeaders []string
@@ -202,7 +206,7 @@ func (e *Entry) Wrap(next http.Handler) http.Handler {
 // Bind returns the request to go on with. Leave is called once the answer is complete, not after a panic.
 //
 // Below another Entry it keeps that one's Exchange, with the client address found there, and only looks at the path
-// again, which a handler in between may have changed.
+// again, which a handler in between may have changed; one that is not resolved is refused there.
 func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *Exchange, error) {
 	x := ExchangeFrom(r.Context())
 	var rw *respw.Writer
@@ -270,6 +274,9 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 		}
 		return badRequest("path", err)
 	}
+	if (e.cfg.StrictPath || inner || r.Pattern != "") && canonical.Unescape(path) != r.URL.Path {
+		return badRequest("path_routed_before", errRouted)
+	}
 	x.host, x.port, x.path = host, port, path
 	if !inner {
 		e.clean(r.Header, x.trusted)
@@ -308,6 +315,7 @@ func badRequest(code string, cause error) *Error {
 
 // Causes of refusals, for logs.
 var (
+	errRouted    = errors.New("policy: a router has chosen by a path that is not resolved")
 	errMethod    = errors.New("policy: method is not a token")
 	errTarget    = errors.New("policy: request target is not a path")
 	errScheme    = errors.New("policy: request target has a scheme other than http and https")

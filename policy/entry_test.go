@@ -196,7 +196,7 @@ func TestEntryNests(t *testing.T) {
 	var first *policy.Exchange
 	h := outer.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first = policy.ExchangeFrom(r.Context())
-		r.URL.Path = "/x//y" // a handler in between changes the path
+		r.URL.Path = "/x/y" // a handler in between changes the path
 		inner.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			x := policy.ExchangeFrom(r.Context())
 			require.Same(t, first, x)
