@@ -181,6 +181,12 @@ func TestPanics(t *testing.T) {
 	require.Equal(t, 500, gatewaytest.Do(gw, get("/nil")).StatusCode)
 	require.Contains(t, log.String(), "index out of range", "errors of the runtime are logged whole")
 
+	// So is a predicate's.
+	gw = gateway.Must(gateway.New(gateway.Config{Logger: quiet(), Routes: []gateway.Route{{Name: "r", Match: gateway.Match{Func: func(*http.Request) bool {
+		panic("predicate")
+	}}, Handler: say("")}}}))
+	require.Equal(t, 500, gatewaytest.Do(gw, get("/")).StatusCode)
+
 	// A gateway-wide plugin that panics is caught too.
 	gw = gateway.Must(gateway.New(gateway.Config{Logger: quiet(), Plugins: []gateway.Plugin{gateway.PluginFunc(func(http.Handler) http.Handler {
 		return bad(func(http.ResponseWriter) { panic(42) })

@@ -33,9 +33,13 @@ func (g *guard) recover(w http.ResponseWriter, r *http.Request) {
 		panic(v) //nolint:forbidigo // see above
 	}
 	g.log.log(r.Context(), v)
-	policy.Refuse(w, r, "gateway", &policy.Error{
+	policy.Refuse(w, r, "gateway", panicked(v))
+}
+
+func panicked(v any) *policy.Error {
+	return &policy.Error{
 		Status: http.StatusInternalServerError, Code: "panic", Message: "An unexpected error occurred", Err: fmt.Errorf("panic of type %T", v),
-	})
+	}
 }
 
 // panicLogger logs panics. The value of one is written only when it comes from the runtime: any other may hold what a

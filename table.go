@@ -136,7 +136,14 @@ func (t *table) release() {
 }
 
 // lookup finds the handler for a request that passed the entry, and tells the request and its Exchange.
-func (t *table) lookup(x *policy.Exchange, r *http.Request) (http.Handler, error) {
+func (t *table) lookup(x *policy.Exchange, r *http.Request) (_ http.Handler, err error) {
+	defer func() {
+		// A predicate is the application's code.
+		if v := recover(); v != nil {
+			t.log.log(r.Context(), v)
+			err = panicked(v)
+		}
+	}()
 	host, port := x.Host()
 	q := router.Request{Method: r.Method, Scheme: x.Scheme(), Host: host, Port: port, Path: x.Path(), HTTP: r}
 	if q.Method == "" {
@@ -159,9 +166,7 @@ func (t *table) lookup(x *policy.Exchange, r *http.Request) (http.Handler, error
 			r.SetPathValue(m.Param(i))
 		}
 		x.SetRoute(rt.name, pattern, q.Path[:m.Matched])
-		if rt.forward != nil {
-			x.SetForward(rt.forward)
-		}
+		x.SetForward(rt.forward) // also nil: below another gateway the outer route's must not stay in force
 		return rt.handler, nil
 	case router.MethodNotAllowed:
 		if t.compat.NotFoundForMethod {

@@ -95,7 +95,7 @@ func forwardedHops(lines []string) func() (string, bool) {
 			var element string
 			var more bool
 			element, rest, more = cutQuoted(rest, ',')
-			hops = append(hops, forwardedFor(element))
+			hops = append(hops, forwardedParam(element, "for"))
 			if !more {
 				break
 			}
@@ -111,20 +111,30 @@ func forwardedHops(lines []string) func() (string, bool) {
 	}
 }
 
-func forwardedFor(element string) string {
+// lastForwarded returns a parameter of the last element of a Forwarded line.
+func lastForwarded(line, param string) string {
+	element, rest, more := cutQuoted(line, ',')
+	for more {
+		element, rest, more = cutQuoted(rest, ',')
+	}
+	return forwardedParam(element, param)
+}
+
+// forwardedParam returns a parameter of one element, without quotes; "" when it is absent or there twice.
+func forwardedParam(element, param string) string {
 	found := ""
 	for rest, more := element, true; more; {
 		var pair string
 		pair, rest, more = cutQuoted(rest, ';')
 		name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
-		if !ok || !strings.EqualFold(name, "for") {
+		if !ok || !strings.EqualFold(name, param) {
 			continue
 		}
 		if found != "" {
 			return "" // a parameter must not occur twice
 		}
 		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
-			value = value[1 : len(value)-1] // no escape occurs in an address
+			value = value[1 : len(value)-1] // no escape occurs in an address or a scheme
 		}
 		found = value
 	}

@@ -103,7 +103,9 @@ var identityHeaders = []string{
 var forwardingHeaders = []string{
 	"Forwarded", "X-Forwarded", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip",
 	"Fastly-Client-Ip", "X-Original-Url", "X-Original-Uri", "X-Original-Host", "X-Rewrite-Url", "X-Host",
-	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Method", "X-Envoy-Original-Path",
+	"X-Originating-Ip", "X-Remote-Ip", "X-Remote-Addr", "X-Remote-User", "Remote-User", "Remote-Addr", "X-Client-Cert", "Client-Cert",
+	"Client-Cert-Chain", "X-Ssl-Client-Verify", "X-Ssl-Client-Cert", "X-Ssl-Client-S-Dn", "Early-Data",
 }
 
 // framingHeaders decide where a message ends and what may be done with its connection.
@@ -132,6 +134,7 @@ func NewEntry(c EntryConfig) (*Entry, error) {
 	for i, name := range c.OwnedHeaders {
 		owned = append(owned, headerOr(&errs, fmt.Sprintf("OwnedHeaders[%d]", i), name, ""))
 	}
+	owned = append(owned, "Proxy") // becomes HTTP_PROXY in a CGI program's environment
 	e.owned = canonical.NewNameSet(owned...)
 	for i, name := range c.PassHeaders {
 		if headerOr(&errs, fmt.Sprintf("PassHeaders[%d]", i), name, ""); e.owned.Contains(name) {
@@ -139,7 +142,7 @@ func NewEntry(c EntryConfig) (*Entry, error) {
 		}
 	}
 	e.pass = canonical.NewNameSet(c.PassHeaders...)
-	e.forwarding = canonical.NewNameSet(forwardingHeaders...)
+	e.forwarding = canonical.NewNameSet(append(slices.Clone(forwardingHeaders), e.cfg.ClientAddressHeader)...)
 	e.framing = canonical.NewNameSet(framingHeaders...)
 	e.cfg.MaxHeaderFields = orDefault(c.MaxHeaderFields, DefaultMaxHeaderFields)
 	e.cfg.MaxQueryParams = orDefault(c.MaxQueryParams, DefaultMaxQueryParams)
@@ -250,11 +253,15 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 		x.client, x.scheme = x.peer, schemeOf(r)
 		if x.trusted = e.proxies.contains(x.peer); x.trusted {
 			x.client = e.proxies.client(x.peer, r.Header, e.cfg.ClientAddressHeader)
-			x.scheme = forwardedScheme(r.Header, x.scheme)
+			x.scheme = e.forwardedScheme(r.Header, x.scheme)
 		}
 	}
 	if e.cfg.ErrorHandler != nil || !inner {
 		x.onError = e.cfg.ErrorHandler
+	}
+	if !inner {
+		// Before any refusal: gateway-wide plugins see refused requests too.
+		e.clean(r.Header, x.trusted)
 	}
 	if err := e.checkTarget(r); err != nil {
 		return err
@@ -278,9 +285,6 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 		return badRequest("path_routed_before", errRouted)
 	}
 	x.host, x.port, x.path = host, port, path
-	if !inner {
-		e.clean(r.Header, x.trusted)
-	}
 	return nil
 }
 
@@ -291,14 +295,18 @@ func schemeOf(r *http.Request) string {
 	return "http"
 }
 
-// forwardedScheme returns what the nearest trusted proxy says about the client's side; only the two schemes we serve count.
-func forwardedScheme(h http.Header, scheme string) string {
-	v := h["X-Forwarded-Proto"]
-	if len(v) == 0 {
-		return scheme
+// forwardedScheme returns what the nearest trusted proxy says about the client's side; only the two schemes we serve
+// count. A proxy that speaks Forwarded passes X-Forwarded-Proto on as the client sent it, so only one of them is read.
+func (e *Entry) forwardedScheme(h http.Header, scheme string) string {
+	last := ""
+	if v := h["Forwarded"]; e.cfg.ClientAddressHeader == "Forwarded" {
+		if len(v) > 0 {
+			last = lastForwarded(v[len(v)-1], "proto")
+		}
+	} else if v := h["X-Forwarded-Proto"]; len(v) > 0 {
+		last = v[len(v)-1]
+		last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
 	}
-	last := v[len(v)-1]
-	last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
 	switch {
 	case strings.EqualFold(last, "https"):
 		return "https"

@@ -55,13 +55,13 @@ func TestEntryCleansHeaders(t *testing.T) {
 		"X-Consumer-Id": {"1"}, "X_consumer_username": {"root"}, "X.consumer.groups": {"admin"}, "x-consumer-custom-id": {"raw"},
 		"X-Tenant-Id": {"1"}, "X_tenant_id": {"1"}, "X-Forwarded-For": {"6.6.6.6"}, "X_forwarded_for": {"6.6.6.6"}, "X-Forwarded-Whatever": {"1"},
 		"Forwarded": {"for=6.6.6.6"}, "X-Real-Ip": {"6.6.6.6"}, "X_real_ip": {"6.6.6.6"}, "X-Original-Url": {"/admin"}, "X-Http-Method-Override": {"PUT"},
-		"Content_length": {"5"}, "Transfer.encoding": {"chunked"}, "Api_key": {"mine"}, "Accept": {"*/*"},
+		"Proxy": {"http://evil"}, "Client-Cert": {"x"}, "Remote_user": {"root"}, "Content_length": {"5"}, "Transfer.encoding": {"chunked"}, "Api_key": {"mine"}, "Accept": {"*/*"},
 		"Connection": {"close, X-Hop, Authorization"}, "X-Hop": {"1"}, "Authorization": {"Bearer x"},
 	}
 	always := []string{"Accept", "Api_key", "Authorization", "Connection", "X-Http-Method-Override"}
 	for peer, want := range map[string][]string{
 		"192.0.2.1:1": always,
-		"10.0.0.1:1":  append([]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Whatever", "X-Original-Url", "X-Real-Ip"}, always...),
+		"10.0.0.1:1":  append([]string{"Client-Cert", "Forwarded", "X-Forwarded-For", "X-Forwarded-Whatever", "X-Original-Url", "X-Real-Ip"}, always...),
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr, r.Header = peer, sent.Clone()
@@ -224,5 +224,19 @@ func TestNewEntryReportsAllProblems(t *testing.T) {
 	})
 	for _, want := range []string{"TrustedProxies[0]", `ClientAddressHeader "a b"`, `OwnedHeaders[0] ""`, `PassHeaders[0] "X_Consumer_ID"`, `PassHeaders[1] "c:d"`} {
 		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestForwardedSchemeIsReadFromOneField(t *testing.T) {
+	t.Parallel()
+	e := trusting(t, policy.EntryConfig{ClientAddressHeader: "forwarded"})
+	for forwarded, want := range map[string]string{"for=1.1.1.1;proto=http": "http", "proto=http, for=1.1.1.1;Proto=\"HTTPS\"": "https", "for=1.1.1.1": "http"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = "10.0.0.1:1"
+		r.Header.Set("Forwarded", forwarded)
+		r.Header.Set("X-Forwarded-Proto", "https") // the client's own, passed on by a proxy that does not speak it
+		e.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			require.Equal(t, want, policy.ExchangeFrom(r.Context()).Scheme(), forwarded)
+		})).ServeHTTP(httptest.NewRecorder(), r)
 	}
 }

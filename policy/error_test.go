@@ -51,6 +51,7 @@ func TestWriteError(t *testing.T) {
 			}
 			if c.grpc {
 				r.Header.Set("Content-Type", "application/grpc+proto")
+				r.ProtoMajor, r.ProtoMinor = 2, 0
 			}
 			x, r := policy.Ensure(r)
 			w := httptest.NewRecorder()

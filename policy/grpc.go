@@ -9,7 +9,7 @@ import (
 // isGRPC reports whether r is a gRPC call. gRPC-Web is not: its clients read the HTTP status.
 func isGRPC(r *http.Request) bool {
 	v := r.Header["Content-Type"]
-	if len(v) != 1 || r.Method != http.MethodPost {
+	if len(v) != 1 || r.Method != http.MethodPost || r.ProtoMajor < 2 { // gRPC has no HTTP/1
 		return false
 	}
 	rest, ok := strings.CutPrefix(strings.ToLower(v[0]), "application/grpc")

@@ -243,6 +243,7 @@ func TestGRPC(t *testing.T) {
 	t.Parallel()
 	k := newKeyAuth(t, keyauth.Config{})
 	r := request("/pkg.Service/Method", "x", "Content-Type: application/grpc")
+	r.ProtoMajor, r.ProtoMinor = 2, 0
 	w := httptest.NewRecorder()
 	k.Wrap(&upstream{}).ServeHTTP(w, r)
 	require.Equal(t, http.StatusOK, w.Code)
