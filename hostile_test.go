@@ -111,6 +111,10 @@ func serveRaw(t *testing.T, entry policy.EntryConfig) (addr string, up *rawUpstr
 		Routes: []gateway.Route{
 			{Name: "public", Match: gateway.Match{Paths: []string{"/public/*rest"}}, Handler: proxy},
 			{Name: "admin", Match: gateway.Match{Paths: []string{"/admin/*rest"}}, Plugins: []gateway.Plugin{keys}, Handler: proxy},
+			{Name: "reserved", Plugins: []gateway.Plugin{keys}, Handler: proxy, Match: gateway.Match{
+				Paths: []string{"/@internal/*rest", "/rpc(1)"}, Prefixes: []string{"/p:q"}, Regexps: []string{"/r:q"},
+			}},
+			{Name: "rest", Match: gateway.Match{Hosts: []string{"any.test"}, Paths: []string{"/*rest"}}, Handler: proxy},
 			{Name: "host", Match: gateway.Match{Hosts: []string{"secret.test"}}, Plugins: []gateway.Plugin{keys}, Handler: proxy},
 		},
 	})
@@ -176,6 +180,10 @@ func TestHostileRequestsAreRefused(t *testing.T) {
 		"dots, escaped parameter":   {"GET /public/..%3b/admin HTTP/1.1", "", 400},
 		"overlong UTF-8":            {"GET /public/%c0%ae%c0%ae/admin HTTP/1.1", "", 400},
 		"invalid UTF-8":             {"GET /public/%ff HTTP/1.1", "", 400},
+		"escaped reserved":          {"GET /%40internal/x HTTP/1.1", "", 401},
+		"reserved in a prefix":      {"GET /p%3aq/x HTTP/1.1", "", 401},
+		"reserved, parentheses":     {"GET /rpc%281%29 HTTP/1.1", "", 401},
+		"reserved, an expression":   {"GET /r%3aq HTTP/1.1", "", 401},
 		"dot segments into admin":   {"GET /public/../admin/x HTTP/1.1", "", 401},
 		"escaped dots into admin":   {"GET /public/%2e%2e/admin/x HTTP/1.1", "", 401},
 		"slashes into admin":        {"GET //admin///x HTTP/1.1", "", 401},

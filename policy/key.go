@@ -128,7 +128,7 @@ func ByPath() Key {
 				return dst, false
 			}
 		}
-		return append(dst, p...), true
+		return append(dst, canonical.MatchKey(p)...), true
 	}}
 }
 

@@ -41,6 +41,7 @@ func TestKeys(t *testing.T) {
 		"cookie":              {policy.ByCookie("s"), full, "v", true},
 		"no cookie":           {policy.ByCookie("s"), plain, "", false},
 		"path, canonical":     {policy.ByPath(), plain, "/a/b", true},
+		"path, escaped":       {policy.ByPath(), httptest.NewRequest(http.MethodGet, "/s/%40a", nil), "/s/@a", true},
 		"route":               {policy.ByRoute(), full, "users", true},
 		"no route":            {policy.ByRoute(), plain, "", false},
 		"function":            {policy.ByFunc("f", func(r *http.Request) string { return r.Method }), plain, "GET", true},

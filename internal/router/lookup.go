@@ -3,6 +3,8 @@ package router
 import (
 	"net/http"
 	"slices"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // An Outcome is the answer of a lookup.
@@ -23,7 +25,22 @@ const (
 // the deepest pattern.
 //
 // Predicates are asked last and may be asked more than once for a request.
+//
+// Paths are compared by canonical.MatchKey, so that no client gets around a route by escaping a character; a path that
+// has such escapes costs one allocation.
 func (t *Table) Lookup(q *Request, m *Match) Outcome {
+	key := canonical.MatchKey(q.Path)
+	if len(key) == len(q.Path) {
+		return t.lookup(q, m)
+	}
+	k := *q
+	k.Path = key
+	outcome := t.lookup(&k, m)
+	m.Matched = canonical.FromKey(q.Path, m.Matched)
+	return outcome
+}
+
+func (t *Table) lookup(q *Request, m *Match) Outcome {
 	s := search{t: t, best: t.none, bit: methodBit(q.Method)}
 	t.search(&s, q)
 	if s.best < t.none {
@@ -44,6 +61,9 @@ func (t *Table) Lookup(q *Request, m *Match) Outcome {
 // Allow lists the methods with which a request that was answered MethodNotAllowed would be routed, sorted, for the
 // Allow header. GET implies HEAD.
 func (t *Table) Allow(q *Request) []string {
+	k := *q
+	k.Path = canonical.MatchKey(q.Path)
+	q = &k
 	s := search{t: t, best: t.none, anyMethod: true, collect: true}
 	t.search(&s, q)
 	names := s.allowed.other

@@ -163,7 +163,7 @@ func parsePrefix(written string, o Options) (*path, *fault) {
 	if f != nil {
 		return nil, f
 	}
-	clean = clean[:len(clean)-1]
+	clean = canonical.MatchKey(clean[:len(clean)-1]) // nothing is a wildcard in a prefix
 	return &path{kind: Prefix, literal: clean, shape: clean, text: len(clean)}, nil
 }
 
@@ -171,6 +171,9 @@ func parsePrefix(written string, o Options) (*path, *fault) {
 func parseRegexp(written string, priority int) (*path, *fault) {
 	if written == "" {
 		return nil, &fault{"is empty and would match every path", "leave Regexps empty, or write /"}
+	}
+	if canonical.MatchKey(written) != written {
+		return nil, &fault{"has an escape that is decoded before paths are matched", "write the character itself instead of %40 and the like"}
 	}
 	// Parsed alone first: "a)(b" is an error, although it compiles inside the group that anchors it.
 	tree, err := syntax.Parse(written, syntax.Perl)
@@ -268,7 +271,7 @@ func canonicalise(written string, o Options) (string, *fault) {
 	if last || strings.Count(clean, "/") != strings.Count(written, "/") {
 		return "", &fault{"has dot segments or repeated slashes, which no request has when it is matched", "write " + strconv.Quote(clean)}
 	}
-	return clean, nil
+	return canonical.MatchKeyExcept(clean, ":*"), nil // those two are taken care of by spellings
 }
 
 // pathFault puts the reason of canonical.Literal into words.
