@@ -50,3 +50,19 @@ func TestForeignRouterIsNotDeceived(t *testing.T) {
 		require.Equal(t, "/public/~a%20b", backend.Last().URI, name)
 	}
 }
+
+// A target that answers HEAD with a body must not have it taken for the next answer: such a connection is not kept.
+func TestHeadConnectionIsNotKept(t *testing.T) {
+	t.Parallel()
+	backend := gatewaytest.NewUpstream("up.test")
+	defer backend.Close()
+	up, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: "up", Targets: []balancer.Target{{URL: backend.URL()}}, Dial: backend.Dial})
+	require.NoError(t, err)
+	defer up.Close()
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodGet, http.MethodGet} {
+		require.Equal(t, http.StatusOK, gatewaytest.Do(up, httptest.NewRequest(method, "/", nil)).StatusCode)
+	}
+	require.Equal(t, "close", backend.Requests()[1].Header.Get("Connection"))
+	require.Empty(t, backend.Requests()[0].Header.Get("Connection"))
+	require.Equal(t, 2, backend.Dials(), "one for what came up to HEAD, one for what came after")
+}

@@ -135,6 +135,9 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 	}
 	req.GetBody = nil // nobody may send a body twice
 	req.Header = hideIdempotencyKey(req.Header)
+	// net/http keeps a connection before it has seen whether bytes follow the answer, and a target that answers HEAD with
+	// a body would have them taken for the answer to somebody else's request.
+	req.Close = req.Method == http.MethodHead && req.URL.Scheme == "http"
 
 	a.wait(connecting)
 	res, err := s.base.RoundTrip(req)
