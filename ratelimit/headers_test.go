@@ -223,6 +223,7 @@ func TestRefusalForms(t *testing.T) {
 			get(h)
 			r := httptest.NewRequest(tt.method, "/", nil)
 			r.Header.Set(tt.header[0], tt.header[1])
+			r.ProtoMajor, r.ProtoMinor = 2, 0
 			w := do(h, r)
 			require.Equal(t, tt.status, w.Code)
 			require.Equal(t, "60", w.Header().Get("Retry-After"))

@@ -202,6 +202,7 @@ func TestRefusalsAreOrdinary(t *testing.T) {
 
 	r = httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("Content-Type", "application/grpc")
+	r.ProtoMajor, r.ProtoMinor = 2, 0
 	w, _ = do(message, r)
 	require.Equal(t, http.StatusOK, w.Code)
 	require.Equal(t, "14", w.Header().Get("Grpc-Status"))
