@@ -62,7 +62,6 @@ func TestHeadConnectionIsNotKept(t *testing.T) {
 	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodGet, http.MethodGet} {
 		require.Equal(t, http.StatusOK, gatewaytest.Do(up, httptest.NewRequest(method, "/", nil)).StatusCode)
 	}
-	require.Equal(t, "close", backend.Requests()[1].Header.Get("Connection"))
-	require.Empty(t, backend.Requests()[0].Header.Get("Connection"))
+	require.Len(t, backend.Requests(), 4)
 	require.Equal(t, 2, backend.Dials(), "one for what came up to HEAD, one for what came after")
 }

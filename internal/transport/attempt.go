@@ -41,7 +41,7 @@ type attempt struct {
 	ended   bool
 	done    chan struct{} // closed when the body is not wanted any more; nil unless the request waits for 100 Continue
 	isDone  bool
-	conn    *conn
+	conn    *http1 // nil before there is one, and for HTTP/2
 }
 
 // phase is what an attempt waits for.
@@ -165,13 +165,29 @@ func (a *attempt) expire(code string) {
 
 // gotConn is called by net/http, for each connection it tries.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
-	if c := ours(info.Conn); c != nil && a.upload != nil {
+	if c, ok := info.Conn.(*http1); ok {
 		a.mu.Lock()
 		a.conn = c
 		a.mu.Unlock()
-		c.user.Store(a)
+		c.begin(a.life)
+		if a.upload != nil {
+			c.serve(a)
+		}
 	}
 	a.wait(answering)
+}
+
+// putBack is called by net/http when others may use the connection.
+func (a *attempt) putBack(err error) {
+	if c := a.connection(); c != nil && err == nil {
+		c.keep()
+	}
+}
+
+func (a *attempt) connection() *http1 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.conn
 }
 
 // hold and ask are called by net/http when it begins to wait for 100 Continue, and when that arrives.

@@ -5,41 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
-
-// conn is a connection the transport knows of, so that it can close it and tell whom that concerns.
-type conn struct {
-	net.Conn
-
-	owner  *Standard
-	user   atomic.Pointer[attempt] // the exchange that runs on it, if it is HTTP/1
-	closed atomic.Bool
-}
-
-// Close implements [net.Conn]. net/http waits for the request body of a broken connection to be read on, for as long as
-// the client likes; so the body is told.
-func (c *conn) Close() error {
-	if !c.closed.Swap(true) {
-		c.owner.forget(c)
-	}
-	err := c.Conn.Close()
-	if a := c.user.Load(); a != nil {
-		a.broke()
-	}
-	return err
-}
-
-// ours finds the conn below TLS.
-func ours(nc net.Conn) *conn {
-	if t, ok := nc.(*tls.Conn); ok {
-		nc = t.NetConn()
-	}
-	c, _ := nc.(*conn)
-	return c
-}
 
 // dial connects to addr for the exchange in ctx. Its time is bounded by that exchange's limit, although net/http lets
 // the dialling go on for others when the exchange is given up.
@@ -88,13 +56,13 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 	if err != nil {
 		return nil, &Error{Code: dialCode(ctx, err), Err: err}
 	}
-	c := &conn{Conn: raw, owner: s}
+	c := &tracked{Conn: raw, owner: s}
 	if !s.adopt(c) {
 		_ = raw.Close()
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
 	}
 	if secure == nil {
-		return c, nil
+		return newHTTP1(c), nil
 	}
 	tc := tls.Client(c, secure)
 	if err := tc.HandshakeContext(ctx); err != nil {
@@ -105,7 +73,10 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 		}
 		return nil, &Error{Code: code, Err: err}
 	}
-	return tc, nil
+	if tc.ConnectionState().NegotiatedProtocol == "h2" {
+		return tc, nil // net/http has to see it
+	}
+	return newHTTP1(tc), nil
 }
 
 // fallbackConnect bounds dialling nobody set a limit for.

@@ -67,7 +67,7 @@ type Standard struct {
 	mu        sync.Mutex
 	closed    bool
 	exchanges map[*attempt]struct{}
-	conns     map[*conn]struct{}
+	conns     map[*tracked]struct{}
 }
 
 // NewStandard returns a Standard. c.MaxHeaderBytes must not be negative.
@@ -75,7 +75,7 @@ func NewStandard(c Config) *Standard {
 	s := &Standard{
 		dialer:    c.Dial,
 		exchanges: map[*attempt]struct{}{},
-		conns:     map[*conn]struct{}{},
+		conns:     map[*tracked]struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if s.dialer == nil {
@@ -128,29 +128,37 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 		a.endUpload()
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
 	}
-	a.trace.GotConn = a.gotConn
+	a.trace.GotConn, a.trace.PutIdleConn = a.gotConn, a.putBack
 	req := out.WithContext(httptrace.WithClientTrace(attemptContext{ctx, a}, &a.trace))
 	if a.upload != nil {
 		req.Body = (*uploadBody)(a)
 	}
 	req.GetBody = nil // nobody may send a body twice
 	req.Header = hideIdempotencyKey(req.Header)
-	// net/http keeps a connection before it has seen whether bytes follow the answer, and a target that answers HEAD with
-	// a body would have them taken for the answer to somebody else's request.
-	req.Close = req.Method == http.MethodHead && req.URL.Scheme == "http"
 
 	a.wait(connecting)
 	res, err := s.base.RoundTrip(req)
+	c := a.connection()
 	if err != nil {
 		err = a.failure(err, req.Header)
 		a.finish()
+		c.hangUp()
 		return nil, err
 	}
 	a.answered()
+	if c != nil {
+		res.TLS = c.state // net/http does not see the TLS below
+	}
 	if err := checkHead(res); err != nil {
-		_ = res.Body.Close() // the connection goes: what follows may be no HTTP
+		_ = res.Body.Close()
 		a.finish()
+		c.hangUp() // what follows may be no HTTP
 		return nil, &Error{Code: InvalidResponse, Err: err}
+	}
+	if suspect(res) {
+		c.hangUp()
+	} else {
+		c.judge()
 	}
 	a.answer = res.Body
 	res.Body = (*answerBody)(a)
@@ -223,7 +231,7 @@ func (s *Standard) unregister(a *attempt) {
 }
 
 // adopt takes a new connection into care, and reports false after Close.
-func (s *Standard) adopt(c *conn) bool {
+func (s *Standard) adopt(c *tracked) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -233,7 +241,7 @@ func (s *Standard) adopt(c *conn) bool {
 	return true
 }
 
-func (s *Standard) forget(c *conn) {
+func (s *Standard) forget(c *tracked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
@@ -258,7 +266,7 @@ func (s *Standard) Close() error {
 
 	// What is not idle in net/http's books, such as an HTTP/2 connection that just lost its last stream.
 	s.mu.Lock()
-	rest := make([]*conn, 0, len(s.conns))
+	rest := make([]*tracked, 0, len(s.conns))
 	for c := range s.conns {
 		rest = append(rest, c)
 	}
