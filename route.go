@@ -28,7 +28,8 @@ type Route struct {
 	// Forward says how the handler's request is made from the client's. Path and host apply to any Handler; Rewrite and
 	// Timeouts apply where the request reaches an [*Upstream], also behind other handlers.
 	Forward Forward
-	// Streaming says that bodies of this route must pass as they come: a plugin that buffers is an error.
+	// Streaming says that bodies of this route must pass as they come: a plugin that buffers is an error, and clients are
+	// not held to [policy.EntryConfig.MinReadRate].
 	Streaming bool
 	// MaxBody bounds the request body in bytes: 413 beyond, before anything is read when the length is declared. 0 means
 	// no bound while the body streams.
@@ -80,11 +81,12 @@ func (m Match) criteria(name string, priority int) router.Route {
 
 // route is a Route made ready to serve.
 type route struct {
-	name    string
-	handler http.Handler
-	forward *policy.Forward // nil when zero
-	plugins []string        // names, for listings
-	target  http.Handler    // as configured, for listings
+	name      string
+	handler   http.Handler
+	forward   *policy.Forward // nil when zero
+	streaming bool
+	plugins   []string     // names, for listings
+	target    http.Handler // as configured, for listings
 }
 
 // compile checks rt and composes its handler; outer are the plugins of the Config.
@@ -127,7 +129,7 @@ func (rt Route) compile(outer []Plugin, logger panicLogger) (route, error) {
 		return route{}, errors.Join(errs...)
 	}
 
-	out := route{name: rt.Name, target: rt.Handler}
+	out := route{name: rt.Name, target: rt.Handler, streaming: rt.Streaming}
 	h := rt.Handler
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
 		h = &forwarder{next: h, forward: f}

@@ -167,6 +167,9 @@ func (t *table) lookup(x *policy.Exchange, r *http.Request) (_ http.Handler, err
 		}
 		x.SetRoute(rt.name, pattern, q.Path[:m.Matched])
 		x.SetForward(rt.forward) // also nil: below another gateway the outer route's must not stay in force
+		if rt.streaming {
+			x.SetStreaming()
+		}
 		return rt.handler, nil
 	case router.MethodNotAllowed:
 		if t.compat.NotFoundForMethod {

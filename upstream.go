@@ -51,8 +51,9 @@ type UpstreamConfig struct {
 	// here. They must keep the context of the requests they pass on.
 	Outbound []func(http.RoundTripper) http.RoundTripper
 
-	// MaxConns bounds the connections to each target; a request that finds none waits within Timeouts.Connect. Default
-	// 512, negative: no bound.
+	// MaxConns bounds the connections to each target; a request that finds none waits within Timeouts.Connect. While
+	// requests wait, an upload that has been slower than 8 KiB/s may lose its connection and be answered with 408.
+	// Default 512, negative: no bound.
 	MaxConns int
 	// MaxIdleConns bounds the idle connections kept for each target. Default 64, negative: none are kept.
 	MaxIdleConns int

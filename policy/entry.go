@@ -53,6 +53,10 @@ type EntryConfig struct {
 	// written; the connection of a slower one is cut. A server that has a ReadTimeout or WriteTimeout of its own keeps
 	// that instead. Default 30 s, negative off.
 	ReadProgress, WriteProgress time.Duration
+	// MinReadRate is how many bytes of its request body a client must send in a second, on average over the time it is
+	// waited for and beyond the first ReadProgress: a client that sends a byte now and then holds everything its request
+	// holds. Routes that are Streaming are free of it. Default 240, negative off; off without ReadProgress.
+	MinReadRate int
 }
 
 // Defaults of [EntryConfig].
@@ -61,6 +65,7 @@ const (
 	DefaultMaxQueryParams  = 1000
 	DefaultMaxURLLength    = 8 << 10
 	DefaultProgress        = 30 * time.Second
+	DefaultMinReadRate     = 240
 )
 
 // maxMethodLength bounds the request method; the longest registered one has 17 bytes.
@@ -149,6 +154,7 @@ func NewEntry(c EntryConfig) (*Entry, error) {
 	e.cfg.MaxURLLength = orDefault(c.MaxURLLength, DefaultMaxURLLength)
 	e.cfg.ReadProgress = orDefault(c.ReadProgress, DefaultProgress)
 	e.cfg.WriteProgress = orDefault(c.WriteProgress, DefaultProgress)
+	e.cfg.MinReadRate = orDefault(c.MinReadRate, DefaultMinReadRate)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -233,7 +239,7 @@ func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (http.ResponseWrit
 		if srv != nil && srv.ReadTimeout > 0 {
 			limit = 0
 		}
-		x.body.init(w, r, limit)
+		x.body.init(w, r, limit, e.cfg.MinReadRate)
 	}
 	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
 		// An HTTP/1.0 message with a Transfer-Encoding has no agreed end; net/http deletes the field before anyone can

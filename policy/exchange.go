@@ -223,6 +223,14 @@ func (x *Exchange) SetForward(f *Forward) {
 	x.forward = f
 }
 
+// SetStreaming says that the body of the request is a stream, in which pauses mean nothing: the client may send less than
+// [EntryConfig.MinReadRate]. Gateways call it for routes that are Streaming, before the body is read.
+func (x *Exchange) SetStreaming() {
+	if x != nil {
+		x.body.rate = 0
+	}
+}
+
 // Forward returns how the route wants its upstream request made, or nil when it does not say. Read-only.
 func (x *Exchange) Forward() *Forward {
 	if x == nil {

@@ -13,9 +13,12 @@ type progressBody struct {
 	body    io.ReadCloser
 	control http.ResponseController
 	limit   time.Duration
-	armed   time.Time // when the deadline was last set
-	stream  bool      // an HTTP/2 stream or later
-	done    bool      // no deadline is to be set, or none any more
+	armed   time.Time     // when the deadline was last set
+	rate    int           // bytes in a second; not positive: any
+	got     int64         // bytes so far
+	waited  time.Duration // for them
+	stream  bool          // an HTTP/2 stream or later
+	done    bool          // no deadline is to be set, or none any more
 
 	// touched and ended are for those who answer while another goroutine may still read.
 	touched, ended atomic.Bool
@@ -23,12 +26,12 @@ type progressBody struct {
 
 // init prepares the guard for r, whose answer goes to w, the server's own writer. Without a positive limit it only
 // watches.
-func (b *progressBody) init(w http.ResponseWriter, r *http.Request, limit time.Duration) {
+func (b *progressBody) init(w http.ResponseWriter, r *http.Request, limit time.Duration, rate int) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return
 	}
 	b.body = r.Body
-	b.limit, b.control, b.stream, b.done = limit, *http.NewResponseController(w), r.ProtoMajor > 1, limit <= 0
+	b.limit, b.rate, b.control, b.stream, b.done = limit, rate, *http.NewResponseController(w), r.ProtoMajor > 1, limit <= 0
 }
 
 // bind puts the guard between r and its body.
@@ -43,14 +46,32 @@ func (b *progressBody) bind(r *http.Request) {
 // so there it is lifted after each.
 func (b *progressBody) Read(p []byte) (int, error) {
 	b.touched.Store(true)
-	if !b.done {
-		if now := time.Now(); b.stream || now.Sub(b.armed) > b.limit/8 {
-			b.armed = now
-			if b.control.SetReadDeadline(now.Add(b.limit)) != nil {
-				b.done = true
-			}
+	if b.done {
+		return b.read(p)
+	}
+	now := time.Now()
+	left := b.left()
+	if b.stream || left < b.limit || now.Sub(b.armed) > b.limit/8 {
+		b.armed = now
+		if b.control.SetReadDeadline(now.Add(left)) != nil {
+			b.done = true
 		}
 	}
+	n, err := b.read(p)
+	b.got += int64(n)
+	b.waited += time.Since(now)
+	return n, err
+}
+
+// left returns how long the next Read may wait.
+func (b *progressBody) left() time.Duration {
+	if b.rate <= 0 {
+		return b.limit
+	}
+	return min(b.limit, b.limit+time.Duration(b.got/int64(b.rate))*time.Second-b.waited)
+}
+
+func (b *progressBody) read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	if err == io.EOF {
 		b.ended.Store(true)

@@ -19,7 +19,9 @@ import (
 // overTCP serves h behind an Entry with short bounds and returns a connection to it.
 func overTCP(t *testing.T, h http.HandlerFunc) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	entry := policy.Must(policy.NewEntry(policy.EntryConfig{ReadProgress: 200 * time.Millisecond, WriteProgress: 200 * time.Millisecond}))
+	entry := policy.Must(policy.NewEntry(policy.EntryConfig{
+		ReadProgress: 200 * time.Millisecond, WriteProgress: 200 * time.Millisecond, MinReadRate: 10,
+	}))
 	srv := httptest.NewServer(entry.Wrap(h))
 	t.Cleanup(srv.Close)
 	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(srv.URL, "http://"))
@@ -56,15 +58,53 @@ func TestSlowButSteadyUploadIsNot(t *testing.T) {
 		b, err := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintln(w, len(b), err)
 	})
-	_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n")
+	_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 80\r\n\r\n")
 	require.NoError(t, err)
 	for range 8 {
 		time.Sleep(60 * time.Millisecond) // 8 × 60 ms is beyond the bound, each pause within
-		_, err = io.WriteString(c, "x")
+		_, err = io.WriteString(c, "xxxxxxxxxx")
 		require.NoError(t, err)
 	}
 	_, body := answer(t, br)
-	require.Equal(t, "8 <nil>\n", body)
+	require.Equal(t, "80 <nil>\n", body)
+}
+
+// A byte now and then is progress, but not enough.
+func TestDrippingUploadIsCut(t *testing.T) {
+	t.Parallel()
+	for name, streaming := range map[string]bool{"cut": false, "streaming": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			type result struct {
+				n   int
+				err error
+			}
+			done := make(chan result, 1)
+			c, _ := overTCP(t, func(_ http.ResponseWriter, r *http.Request) {
+				if streaming {
+					policy.ExchangeFrom(r.Context()).SetStreaming()
+				}
+				b, err := io.ReadAll(r.Body)
+				done <- result{len(b), err}
+			})
+			_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
+			require.NoError(t, err)
+			for range 9 {
+				time.Sleep(60 * time.Millisecond)
+				if _, err = io.WriteString(c, "x"); err != nil {
+					break // the server has closed
+				}
+			}
+			end := <-done
+			if streaming {
+				require.NoError(t, end.err)
+				require.Equal(t, 9, end.n)
+				return
+			}
+			require.ErrorContains(t, end.err, "timeout")
+			require.Less(t, end.n, 9)
+		})
+	}
 }
 
 func TestLongAnswerAfterTheBody(t *testing.T) {

@@ -15,6 +15,7 @@ const (
 	messageBadGateway  = "An invalid response was received from the upstream server"
 	messageUnavailable = "The upstream server is currently unavailable"
 	messageTimeout     = "The upstream server is timing out"
+	messageSlowBody    = "The request body did not arrive in time"
 )
 
 // Failure says why a try gave no answer, in words a client may read.
@@ -23,6 +24,14 @@ const (
 // closed. When the client left there is nobody to answer, and the error is nil.
 func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 	left := errors.Is(c.In.Context().Err(), context.Canceled)
+	code := transport.InvalidResponse
+	var t *transport.Error
+	if errors.As(err, &t) {
+		code = t.Code
+	}
+	if code == transport.UploadTooSlow {
+		return &policy.Error{Status: http.StatusRequestTimeout, Code: code, Message: messageSlowBody, Err: err}, true
+	}
 	if c.upload != nil {
 		if failed := c.upload.failure(); failed != nil {
 			if e = uploadFailure(failed); e.Code != "body_invalid" || !left {
@@ -30,11 +39,6 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 			}
 		}
 		left = left && !c.upload.wasWoken()
-	}
-	code := transport.InvalidResponse
-	var t *transport.Error
-	if errors.As(err, &t) {
-		code = t.Code
 	}
 	if left || code == transport.Canceled {
 		return nil, true
@@ -68,7 +72,7 @@ func uploadFailure(err error) *policy.Error {
 	case errors.As(err, &tooLarge):
 		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, "body_too_large", "Request body is too large"
 	case isTimeout(err):
-		e.Status, e.Code, e.Message = http.StatusRequestTimeout, "body_timeout", "The request body did not arrive in time"
+		e.Status, e.Code, e.Message = http.StatusRequestTimeout, "body_timeout", messageSlowBody
 	}
 	return e
 }

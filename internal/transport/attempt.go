@@ -24,6 +24,7 @@ type attempt struct {
 	cancel context.CancelFunc
 	life   <-chan struct{} // ends with cancel, or with the caller's context
 	trace  httptrace.ClientTrace
+	host   string
 	upload io.ReadCloser // nil without a body
 	answer io.ReadCloser // belongs to the reader of the answer
 
@@ -32,6 +33,7 @@ type attempt struct {
 	due     time.Time // when the timer fires; zero when it does not run
 	phase   phase
 	since   time.Time // when the phase began
+	look    time.Time // while connecting: when to look for connections held in vain
 	expired string    // the code of the limit that ended the exchange
 	broken  bool      // the connection was closed while the caller's context still lived
 	head    bool      // the head of the answer is there
@@ -41,7 +43,11 @@ type attempt struct {
 	ended   bool
 	done    chan struct{} // closed when the body is not wanted any more; nil unless the request waits for 100 Continue
 	isDone  bool
-	conn    *http1 // nil before there is one, and for HTTP/2
+	conn    *http1    // nil before there is one, and for HTTP/2
+	got     time.Time // when conn was there
+
+	uploading bool  // the upload is being read: it is the client that is waited for
+	uploaded  int64 // bytes read of it
 }
 
 // phase is what an attempt waits for.
@@ -81,6 +87,9 @@ func (a *attempt) wait(p phase) {
 func (a *attempt) waitLocked(p phase) {
 	now := time.Now()
 	a.phase, a.since = p, now
+	if p == connecting {
+		a.look = now.Add(shedAfter)
+	}
 	due, _ := a.deadline()
 	if due.IsZero() || a.ended || (!a.due.IsZero() && !due.Before(a.due)) {
 		return
@@ -107,7 +116,8 @@ func (a *attempt) answered() {
 	a.phase, a.head = nothing, true
 }
 
-// deadline returns when the wait must end, and the code of the limit that says so; zero for never.
+// deadline returns when the wait must end, and the code of the limit that says so; zero for never. Without a code
+// the wait goes on, but something is to be done about it.
 func (a *attempt) deadline() (due time.Time, code string) {
 	var limit time.Duration
 	switch a.phase {
@@ -124,6 +134,9 @@ func (a *attempt) deadline() (due time.Time, code string) {
 	}
 	if total := a.limits.Deadline; !total.IsZero() && (due.IsZero() || total.Before(due)) {
 		due, code = total, TotalLimit
+	}
+	if a.phase == connecting && (due.IsZero() || a.look.Before(due)) {
+		due, code = a.look, "" // which ends nothing
 	}
 	return due, code
 }
@@ -142,6 +155,13 @@ func (a *attempt) fire() {
 	case due.After(now):
 		a.due = due
 		a.timer.Reset(due.Sub(now))
+	case code == "":
+		a.look = now.Add(shedAfter)
+		a.due, _ = a.deadline()
+		a.timer.Reset(a.due.Sub(now))
+		a.mu.Unlock()
+		a.owner.shed(a.host, now)
+		return
 	default:
 		a.mu.Unlock()
 		a.expire(code)
@@ -167,7 +187,7 @@ func (a *attempt) expire(code string) {
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	if c, ok := info.Conn.(*http1); ok {
 		a.mu.Lock()
-		a.conn = c
+		a.conn, a.got = c, time.Now()
 		a.mu.Unlock()
 		c.begin(a.life)
 		if a.upload != nil {
@@ -359,7 +379,7 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 		return 0, errNotAsked
 	}
 	n, err := a.upload.Read(p)
-	a.resumeUpload(err)
+	a.resumeUpload(n, err)
 	return n, err
 }
 
@@ -388,12 +408,15 @@ func (a *attempt) pauseUpload() bool {
 	if a.phase == answering {
 		a.phase = nothing
 	}
+	a.uploading = true
 	return true
 }
 
-func (a *attempt) resumeUpload(err error) {
+func (a *attempt) resumeUpload(n int, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.uploading = false
+	a.uploaded += int64(n)
 	a.cut = a.cut || a.broken && err != nil && !errors.Is(err, io.EOF)
 	if !a.head {
 		a.waitLocked(answering)

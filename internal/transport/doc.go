@@ -5,10 +5,7 @@
 // as it comes or an [Error] whose code says in which phase it failed. All bounds in time are its own business, so that
 // an implementation may keep them with one timer, or with deadlines on its connection.
 //
-//	t, err := transport.NewStandard(transport.Config{})
-//	if err != nil {
-//		return err
-//	}
+//	t := transport.NewStandard(transport.Config{})
 //	defer t.Close()
 //	res, err := t.Send(out, transport.Limits{Connect: 3 * time.Second, FirstByte: 30 * time.Second})
 //	if err != nil {
@@ -19,5 +16,5 @@
 // [Standard] is the implementation over net/http's Transport. It speaks HTTP/1.1, and HTTP/2 where TLS negotiates it.
 //
 // The package does not retry, follow redirects, decompress, or use a proxy from the environment. It writes no log; but
-// net/http itself reports what a target sends on an idle connection to the standard logger.
+// net/http itself reports surplus bytes after an answer to the standard logger.
 package transport

@@ -22,7 +22,8 @@ type Config struct {
 	// Dial makes connections. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// MaxConns bounds the connections to one target, those being dialled included; further requests wait for one within
-	// Limits.Connect. Default 512, negative: no bound.
+	// Limits.Connect. While they wait, uploads that are slower than 8 KiB/s may lose theirs. Default 512, negative: no
+	// bound.
 	MaxConns int
 	// MaxIdleConns bounds the idle connections kept for one target. Default 64, negative: none are kept.
 	MaxIdleConns int
@@ -68,6 +69,7 @@ type Standard struct {
 	closed    bool
 	exchanges map[*attempt]struct{}
 	conns     map[*tracked]struct{}
+	shedding  time.Time // when that was last looked for
 }
 
 // NewStandard returns a Standard. c.MaxHeaderBytes must not be negative.
@@ -115,7 +117,7 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 // Send implements [Transport].
 func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(out.Context())
-	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel, life: ctx.Done()}
+	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel, life: ctx.Done(), host: out.URL.Host}
 	if out.Body != nil && out.Body != http.NoBody {
 		a.upload = out.Body
 		if len(out.Header["Expect"]) > 0 {

@@ -46,6 +46,7 @@ const (
 	FirstByteLimit  = "first_byte_timeout" // Limits.FirstByte
 	IdleLimit       = "idle_timeout"       // Limits.Idle
 	TotalLimit      = "total_timeout"      // Limits.Deadline, or the deadline of the context
+	UploadTooSlow   = "upload_too_slow"    // the client kept a connection that others waited for
 	ConnectionReset = "connection_reset"   // the connection ended before the answer began
 	StaleConnection = "stale_connection"   // as ConnectionReset, on a kept connection the target had closed
 	Truncated       = "truncated_response" // the answer's body ended early or is malformed
