@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -157,17 +156,17 @@ func (d *document) find(f *finding, names []string) bool {
 	case formBody:
 		return f.params(string(d.data), names)
 	case jsonBody:
-		_, ok := walkJSON(d.data, func(name string, value json.RawMessage) bool {
-			if !slices.Contains(names, name) {
-				return false
+		list, ok := membersOf(d.data)
+		for m, more := list.read(); more; m, more = list.read() {
+			if !slices.Contains(names, m.name) {
+				continue
 			}
 			var text string
-			if value[0] != '"' || json.Unmarshal(value, &text) != nil {
+			if m.value[0] != '"' || json.Unmarshal(m.value, &text) != nil {
 				f.malformed = true
 			}
 			f.add(text)
-			return false
-		})
+		}
 		return ok
 	case multipartBody:
 		parts, ok := splitMultipart(d.data, d.boundary)
@@ -194,8 +193,7 @@ func (d *document) without(match func(name string) bool) (data []byte, changed, 
 		left, changed := removeParams(string(d.data), match)
 		return []byte(left), changed, true
 	case jsonBody:
-		data, ok = walkJSON(d.data, func(name string, _ json.RawMessage) bool { return match(name) })
-		return data, len(data) != len(d.data), ok
+		return withoutMembers(d.data, match)
 	case multipartBody:
 		parts, ok := splitMultipart(d.data, d.boundary)
 		if !ok {
@@ -212,44 +210,6 @@ func (d *document) without(match func(name string) bool) (data []byte, changed, 
 	default:
 		return nil, false, false
 	}
-}
-
-// walkJSON calls drop for every member of the object that data is, and returns data without those for which drop
-// reports true. What stays keeps its bytes. Data that is JSON but no object has no members. It reports false for what
-// is not one JSON text in UTF-8 (RFC 8259).
-func walkJSON(data []byte, drop func(name string, value json.RawMessage) bool) ([]byte, bool) {
-	if !utf8.Valid(data) || !json.Valid(data) {
-		return nil, false
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber() // the value of a number is nobody's business here
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return data, err == nil
-	}
-	out := append([]byte(nil), data[:dec.InputOffset()]...)
-	end, first := dec.InputOffset(), true
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, false
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, false
-		}
-		member := data[end:dec.InputOffset()] // with the comma and the space before it
-		end = dec.InputOffset()
-		text, _ := name.(string)
-		if drop(text, value) {
-			continue
-		}
-		if comma := bytes.IndexByte(member, ','); first && comma >= 0 && len(bytes.TrimSpace(member[:comma])) == 0 {
-			member = member[comma+1:]
-		}
-		out = append(out, member...)
-		first = false
-	}
-	return append(out, data[end:]...), true
 }
 
 // hideFields removes the fields with one of the names from the body.

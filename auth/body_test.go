@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -157,4 +158,49 @@ func TestReplacedBodyIsFramed(t *testing.T) {
 	require.Zero(t, r.ContentLength)
 	require.Empty(t, r.TransferEncoding)
 	require.Equal(t, "0", r.Header.Get("Content-Length"))
+}
+
+// However many fields a small body has, looking at them costs no more than a few times its size. Not parallel: the
+// memory of others would be counted.
+func TestBodyCostsInProportion(t *testing.T) {
+	parts := "--b" + strings.Repeat("\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n--b", 1200) + "--\r\n"
+	tests := []struct{ name, kind, body string }{
+		{"members", "application/json", `{"x":1` + strings.Repeat(`,"a":1`, 12_000) + `}`},
+		{"escaped members", "application/json", `{"x":1` + strings.Repeat(`,"\u0061":1`, 12_000) + `}`},
+		{"nesting", "application/json", `{"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`},
+		{"parts", "multipart/form-data; boundary=b", parts},
+		{"fields", "application/x-www-form-urlencoded", "a" + strings.Repeat("&a", 20_000)},
+	}
+	s := fields(1 << 20)
+	for _, tt := range tests {
+		cost := func() uint64 {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(tt.body))
+			r.Header.Set("Content-Type", tt.kind)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := s.Find(r)
+			s.Hide(r)
+			runtime.ReadMemStats(&after)
+			require.ErrorIs(t, err, auth.ErrNoCredential, tt.name)
+			return after.TotalAlloc - before.TotalAlloc
+		}
+		require.Less(t, min(cost(), cost()), 50*uint64(len(tt.body)), tt.name)
+	}
+}
+
+// The length a client declares makes no room for a body that does not come.
+func TestDeclaredLengthMakesNoRoom(t *testing.T) {
+	s := fields(64 << 20)
+	cost := func() uint64 {
+		r := httptest.NewRequest(http.MethodPost, "/", iotest.ErrReader(io.ErrUnexpectedEOF))
+		r.Header.Set("Content-Type", "application/json")
+		r.ContentLength = 64 << 20
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := s.Find(r)
+		runtime.ReadMemStats(&after)
+		require.Error(t, err)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	require.Less(t, min(cost(), cost()), uint64(64<<10))
 }

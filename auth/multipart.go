@@ -1,10 +1,8 @@
 package auth
 
 import (
-	"bufio"
 	"bytes"
 	"mime"
-	"net/textproto"
 	"strings"
 )
 
@@ -60,19 +58,39 @@ func isEnd(rest []byte) bool {
 // parsePart returns the field name and the value of a part.
 func parsePart(content []byte) (name string, value []byte, ok bool) {
 	head, value, ok := bytes.Cut(content, []byte("\r\n\r\n"))
-	if !ok || bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) {
+	if !ok {
 		return "", nil, false
 	}
-	h, err := textproto.NewReader(bufio.NewReader(strings.NewReader(string(head) + "\r\n\r\n"))).ReadMIMEHeader()
-	if err != nil || len(h["Content-Disposition"]) != 1 {
-		return "", nil, false
+	var disposition, encoding string
+	for more := true; more; {
+		var line []byte
+		line, head, more = bytes.Cut(head, []byte("\r\n"))
+		if bytes.ContainsFunc(line, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+			return "", nil, false
+		}
+		field, text, colon := bytes.Cut(line, []byte(":"))
+		if !colon || !isToken(string(field)) { // which a line that continues the one before is not, either
+			return "", nil, false
+		}
+		switch {
+		case bytes.EqualFold(field, []byte("Content-Disposition")):
+			if disposition != "" {
+				return "", nil, false
+			}
+			disposition = string(text)
+		case bytes.EqualFold(field, []byte("Content-Transfer-Encoding")):
+			if encoding != "" {
+				return "", nil, false
+			}
+			encoding = strings.ToLower(string(bytes.TrimSpace(text)))
+		}
 	}
-	switch strings.ToLower(h.Get("Content-Transfer-Encoding")) {
+	switch encoding {
 	case "", "7bit", "8bit", "binary":
 	default:
 		return "", nil, false // deprecated for forms, and decoded by some readers only (RFC 7578 section 4.7)
 	}
-	disposition, params, err := mime.ParseMediaType(h["Content-Disposition"][0])
+	kind, params, err := mime.ParseMediaType(disposition)
 	name, named := params["name"]
-	return name, value, err == nil && disposition == "form-data" && named
+	return name, value, err == nil && kind == "form-data" && named
 }
