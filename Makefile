@@ -77,24 +77,32 @@ tidy:
 	GOWORK=off $(GO) mod tidy
 	for m in $(NESTED); do $(IN_NESTED) $$m tidy; done
 
-## bench: benchmarks matching BENCH, COUNT times; compare two runs with benchstat
+## bench: benchmarks of PKG matching BENCH, COUNT times; compare two runs with benchstat
 BENCH ?= .
 COUNT ?= 6
+PKG ?= ./...
 bench:
-	mkdir -p $(BUILD)
-	for m in . $(NESTED); do
-		$(GO) test -C $$m -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./...
+	@mkdir -p $(BUILD)
+	for m in . $(if $(filter ./...,$(PKG)),$(NESTED)); do
+		$(GO) test -C $$m -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) $(PKG)
 	done | tee $(BUILD)/bench.txt
+	if ! grep -q '^Benchmark' $(BUILD)/bench.txt; then echo "no benchmark in PKG=$(PKG) matches BENCH='$(BENCH)'" >&2; exit 1; fi
 
-## fuzz: each fuzz target whose name matches FUZZ, for FUZZTIME
+## fuzz: each fuzz target whose "file:name" matches FUZZ, in any case, for FUZZTIME
 FUZZ ?= .
 FUZZTIME ?= 20s
 fuzz:
-	@grep -rnoE --include='*_test.go' '^func Fuzz\w+' . | grep -E 'func .*($(FUZZ))' | sort | while IFS=: read -r file _ func; do
-		name=$${func#func }
+	@all=$$(grep -rhoHE --include='*_test.go' '^func Fuzz\w+' . | sed 's/:func /:/' | sort)
+	targets=$$(grep -iE '$(FUZZ)' <<<"$$all" || true)
+	if [[ -z $$targets ]]; then
+		echo "no fuzz target matches FUZZ='$(FUZZ)'; there are:" >&2
+		echo "$$all" >&2
+		exit 1
+	fi
+	while IFS=: read -r file name; do
 		echo "--- $$name in $$(dirname $$file)"
 		$(GO) test -C $$(dirname $$file) -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) . </dev/null
-	done
+	done <<<"$$targets"
 
 ## cover: statements covered by the tests of the whole root module
 cover:
@@ -104,11 +112,11 @@ cover:
 	$(GO) tool cover -func=$(BUILD)/cover.txt | tail -1
 
 ## soak: the tests named TestSoak..., each for SOAK, under the race detector
-SOAK ?= 10m
+SOAK ?= 60s
 soak: export GATEHOUSE_SOAK := $(SOAK)
 soak:
-	for m in . $(NESTED); do
-		$(GO) test -C $$m -race -count=1 -timeout=0 -run='^TestSoak' ./...
+	@for dir in $$(grep -rlE --include='*_test.go' '^func TestSoak' . | xargs -r dirname | sort -u); do
+		$(GO) test -C $$dir -v -race -count=1 -timeout=0 -run='^TestSoak' .
 	done
 
 clean:

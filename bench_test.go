@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -49,7 +50,7 @@ func manyRoutes(n int, plugins ...gateway.Plugin) *gateway.Gateway {
 // What the gateway itself allocates: the Exchange and the request copy; net/http's map of path values where there are
 // parameters.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	gw := manyRoutes(9)

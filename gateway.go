@@ -28,7 +28,8 @@ type Config struct {
 	// Compat relaxes routing rules for configurations written for Kong.
 	Compat Compat
 	// Owns are closed once no table that owns them is in use any more: after [Gateway.Apply] replaced the table and its
-	// last request has ended, or by [Gateway.Shutdown]. What the next table owns too is carried over as it is.
+	// last request has ended, or by [Gateway.Shutdown]. What the next table owns too is carried over as it is. None is
+	// nil or listed twice.
 	Owns []io.Closer
 	// DrainTimeout bounds how long [Gateway.Run] waits for requests in flight. Default 30 s.
 	DrainTimeout time.Duration
@@ -107,9 +108,13 @@ func (g *Gateway) end(t *table) {
 		var last []io.Closer
 		g.mu.Lock()
 		for _, o := range t.owns {
-			if g.owners[o]--; g.owners[o] == 0 {
+			switch n := g.owners[o]; n {
+			case 0: // Shutdown was not willing to wait and has closed it
+			case 1:
 				delete(g.owners, o)
 				last = append(last, o)
+			default:
+				g.owners[o] = n - 1
 			}
 		}
 		g.mu.Unlock()
@@ -149,6 +154,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := g.current()
 	if t == nil {
 		w.Header().Set("Connection", "close")
+		_, r = policy.Ensure(r)
 		policy.Refuse(w, r, "gateway", &policy.Error{
 			Status: http.StatusServiceUnavailable, Code: "shut_down", Message: "The gateway is shutting down",
 			Header: http.Header{"Retry-After": {"1"}},
@@ -156,7 +162,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer t.release()
-	w, x, err := t.entry.Enter(w, r)
+	v, err := t.entry.Enter(w, r)
+	complete := false
+	defer func() { v.Leave(complete) }()
+	x := v.Exchange()
 	x.SetVersion(t.version)
 	by := t.entry.Name()
 	var h http.Handler
@@ -164,18 +173,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		by = "gateway"
 		h, err = t.lookup(x, r)
 	}
-	r = t.entry.Bind(x, r)
+	r = v.Bind(r)
 	if err != nil {
 		h, r = t.refusing, withRefusal(r, by, err)
 	}
-	h.ServeHTTP(w, r)
-	t.entry.Leave(w, x)
+	h.ServeHTTP(v.Writer(), r)
+	complete = true
 }
 
+// closeGrace is how long Shutdown waits for closers after its context has ended.
+const closeGrace = time.Second
+
 // Shutdown ends the gateway: new requests get 503, those in flight are waited for, and what the gateway owns is closed.
-// When ctx ends first, it closes what is owned all the same, which breaks off what still runs through it, and returns
-// the context's error. It does not touch the server, which is shut down before; [Gateway.Run] does both. Further calls
-// wait likewise.
+// When ctx ends first, it closes what is owned all the same, which breaks off what still runs through it, waits for that
+// for another second at most, and returns the context's error. It does not touch the server, which is shut down before;
+// [Gateway.Run] does both. Further calls wait likewise.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true
@@ -205,6 +217,14 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	if old != nil {
 		log = old.log
 	}
-	closeAll(rest, log)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		closeAll(rest, log)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeGrace):
+	}
 	return fmt.Errorf("gateway: requests were still in flight: %w", context.Cause(ctx))
 }

@@ -17,11 +17,11 @@ type PluginFunc = policy.PluginFunc
 // Must returns v, or panics with err when err is not nil. It is for main functions and tests.
 func Must[T any](v T, err error) T { return policy.Must(v, err) }
 
-// chain wraps h in the plugins, the first outermost. A plugin that fails to wrap is an error of the configuration.
-func chain(plugins []Plugin, h http.Handler) (_ http.Handler, err error) {
+// chain wraps h in the plugins, the first outermost. A plugin that fails to wrap is an error of the configuration's field.
+func chain(field string, plugins []Plugin, h http.Handler) (_ http.Handler, err error) {
 	for i := len(plugins) - 1; i >= 0; i-- {
 		if h, err = wrap(plugins[i], h); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s[%d]: %w", field, i, err)
 		}
 	}
 	return h, nil
@@ -34,7 +34,7 @@ func wrap(p Plugin, next http.Handler) (h http.Handler, err error) {
 		}
 	}()
 	if h = p.Wrap(next); isNil(h) {
-		return nil, fmt.Errorf("plugin %q returned a nil handler from Wrap", policy.NameOf(p))
+		return nil, fmt.Errorf("plugin %q returned a nil handler from Wrap; return next, or a handler that calls it", policy.NameOf(p))
 	}
 	return h, nil
 }

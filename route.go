@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/internal/router"
@@ -17,7 +19,7 @@ type Forward = policy.Forward
 
 // Route sends the requests it matches through its plugins to its handler.
 type Route struct {
-	// Name names the route in logs, metrics and errors. It is required and unique.
+	// Name names the route in logs, metrics and errors. It is required, unique, and has no control characters.
 	Name string
 	// Match says which requests the route takes. The zero Match takes all that no other route takes.
 	Match Match
@@ -34,7 +36,7 @@ type Route struct {
 	// MaxBody bounds the request body in bytes: 413 beyond, before anything is read when the length is declared. 0 means
 	// no bound while the body streams.
 	MaxBody int64
-	// Priority orders regular expressions: the higher goes first.
+	// Priority orders regular expressions: the higher goes first. It is an error where Match has no Regexps.
 	Priority int
 }
 
@@ -49,14 +51,17 @@ type Match struct {
 	// Hosts are host names: exact, *.example.com or example.* (the star stands for one or more labels), each optionally
 	// with a port.
 	Hosts []string
-	// Methods are request methods, in upper case. A route that lists GET also takes HEAD. Empty means all.
+	// Methods are request methods, in upper case. A route that lists GET also takes HEAD. Empty means all. TRACE and
+	// CONNECT are refused before routing and so are errors here.
 	Methods []string
 	// Schemes are "http" and "https", as the client sees them. Empty means both. Schemes do not count as a criterion.
 	Schemes []string
 	// SNIs are TLS server names, exact or *.example.com.
 	SNIs []string
 	// Paths are patterns: /users matches exactly that, /users/:id one segment that becomes the path value id, and
-	// /files/*rest the whole subtree, /files included, whose rest becomes the path value rest.
+	// /files/*rest the whole subtree, /files included, whose rest becomes the path value rest. A colon or star that does
+	// not begin its segment stands for itself: /users:batch and /users/all:count match exactly that. Braces are an error;
+	// where a path has them, write %7B and %7D.
 	Paths []string
 	// Prefixes are raw string prefixes without wildcards: /rou matches /route.
 	Prefixes []string
@@ -89,15 +94,21 @@ type route struct {
 	target    http.Handler // as configured, for listings
 }
 
-// compile checks rt and composes its handler; outer are the plugins of the Config.
-func (rt Route) compile(outer []Plugin, logger panicLogger) (route, error) {
+// label is how errors call the route at index i of the Config.
+func (rt Route) label(i int) string {
+	if rt.Name == "" {
+		return fmt.Sprintf("Routes[%d]", i)
+	}
+	return fmt.Sprintf("route %q", rt.Name)
+}
+
+// compile checks rt and composes its handler; label is what errors call it, outer are the plugins of the Config.
+func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route, error) {
 	var errs []error
 	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("gateway: route %q: "+format, append([]any{rt.Name}, args...)...))
+		errs = append(errs, fmt.Errorf("gateway: %s: "+format, append([]any{label}, args...)...))
 	}
-	if rt.Name == "" {
-		bad("Name is empty; every route needs one for logs, metrics and errors")
-	}
+	rt.checkFields(bad)
 	if isNil(rt.Handler) {
 		bad("Handler is nil; set an *Upstream or any http.Handler")
 	}
@@ -114,7 +125,7 @@ func (rt Route) compile(outer []Plugin, logger panicLogger) (route, error) {
 			bad("Forward.Host %q is not a host with an optional port", h)
 		}
 	}
-	ok := checkPlugins(fmt.Sprintf("gateway: route %q: Plugins", rt.Name), rt.Plugins, &errs)
+	ok := checkPlugins("gateway: "+label+": Plugins", rt.Plugins, &errs)
 	if rt.Streaming {
 		for _, p := range append(append([]Plugin{}, outer...), rt.Plugins...) {
 			if isNil(p) {
@@ -140,9 +151,9 @@ func (rt Route) compile(outer []Plugin, logger panicLogger) (route, error) {
 	if rt.MaxBody > 0 {
 		h = &bodyLimit{next: h, limit: rt.MaxBody}
 	}
-	h, err := chain(rt.Plugins, h)
+	h, err := chain("Plugins", rt.Plugins, h)
 	if err == nil {
-		h, err = chain(outer, &guard{next: h, log: logger})
+		h, err = chain("Config.Plugins", outer, &guard{next: h, log: logger})
 	}
 	if err != nil {
 		bad("%w", err)
@@ -153,6 +164,30 @@ func (rt Route) compile(outer []Plugin, logger panicLogger) (route, error) {
 		out.plugins = append(out.plugins, policy.NameOf(p))
 	}
 	return out, nil
+}
+
+// checkFields reports the name of rt, and fields that contradict each other or are without effect.
+func (rt Route) checkFields(bad func(format string, args ...any)) {
+	switch {
+	case rt.Name == "":
+		bad("Name is empty; every route needs one for logs, metrics and errors")
+	case !printable(rt.Name):
+		bad("Name has control characters, or is not UTF-8; logs and metrics show it")
+	}
+	if rt.Forward.Host != "" && rt.Forward.PreserveHost {
+		bad("Forward.Host %q and PreserveHost are both set; the target can be sent one host only, leave one out", rt.Forward.Host)
+	}
+	if m := rt.Match; rt.Forward.StripPath && len(m.Paths)+len(m.Prefixes)+len(m.Regexps) == 0 {
+		bad("Forward.StripPath is set, but Match has no Paths, Prefixes or Regexps to strip; set one of them, or leave StripPath out")
+	}
+	if rt.Priority != 0 && len(rt.Match.Regexps) == 0 {
+		bad("Priority %d is set, but orders only Regexps, and Match has none; leave it 0", rt.Priority)
+	}
+}
+
+// printable reports whether logs and metrics can show a name as it is.
+func printable(name string) bool {
+	return utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 // checkPlugins reports nil plugins, which the unchecked result of a failed constructor is.
@@ -179,7 +214,10 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var rest string
 	if f.forward.StripPath {
 		// A plugin may have rewritten the path; then there is nothing of the pattern to strip.
-		rest, stripped = strings.CutPrefix(path, policy.ExchangeFrom(r.Context()).MatchedPath())
+		x := policy.ExchangeFrom(r.Context())
+		if rest, stripped = strings.CutPrefix(path, x.MatchedPath()); stripped {
+			x.SetStrippedPath(x.MatchedPath())
+		}
 	}
 	if rest != "" {
 		// Stripping a raw prefix may leave dot segments where there were none: /a is a prefix of /a../b. They are
@@ -202,22 +240,21 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // joinPath puts base before path, or before rest when the pattern's part was stripped from path, with exactly one slash
-// between them. A slash at the end of the client's path survives; an empty rest adds none of its own.
+// between them. A slash at the end of the client's path survives, one at the end of base does where nothing follows. A
+// rest that is not empty begins with a slash.
 func joinPath(base, path, rest string, stripped bool) string {
-	base = strings.TrimSuffix(base, "/")
-	if !stripped {
-		if path == "/" && base != "" {
-			return base
-		}
-		return base + path
-	}
+	base, slash := strings.CutSuffix(base, "/")
 	switch {
-	case rest == "" && (base == "" || len(path) > 1 && path[len(path)-1] == '/'):
-		return base + "/"
-	case rest == "" || rest[0] == '/':
+	case !stripped && path == "/" && base != "" && !slash:
+		return base
+	case !stripped:
+		return base + path
+	case rest != "":
 		return base + rest
+	case base == "" || path[len(path)-1] == '/' && (slash || len(path) > 1):
+		return base + "/"
 	default:
-		return base + "/" + rest
+		return base
 	}
 }
 

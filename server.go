@@ -106,8 +106,7 @@ func CheckServer(srv *http.Server) []string {
 // The listeners are served as they are (wrap them in TLS yourself); without any, srv.Addr is listened on, with TLS when
 // srv.TLSConfig has certificates. A srv without Handler gets the gateway.
 func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener) error {
-	t := g.table.Load()
-	if t == nil {
+	if g.table.Load() == nil {
 		return ErrShutdown
 	}
 	if srv == nil {
@@ -149,7 +148,11 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 		}
 	}
 
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.drain)
+	bound := DefaultDrainTimeout
+	if t := g.table.Load(); t != nil { // the one in force by now
+		bound = t.drain
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
 	defer cancel()
 	err := srv.Shutdown(drain)
 	if err != nil {

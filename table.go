@@ -42,7 +42,7 @@ func (c Config) compile() (*table, error) {
 		t.drain = DefaultDrainTimeout
 	}
 	if c.DrainTimeout < 0 {
-		errs = append(errs, fmt.Errorf("gateway: Config.DrainTimeout %v is negative", c.DrainTimeout))
+		errs = append(errs, fmt.Errorf("gateway: Config.DrainTimeout %v is negative; use 0 for %v, or more", c.DrainTimeout, DefaultDrainTimeout))
 	}
 	var err error
 	if t.entry, err = policy.NewEntry(c.EntryConfig); err != nil {
@@ -55,6 +55,10 @@ func (c Config) compile() (*table, error) {
 	for _, p := range outer {
 		t.plugins = append(t.plugins, policy.NameOf(p))
 	}
+	if err = t.answers(c.NotFound, outer); err != nil {
+		errs = append(errs, err)
+		outer = nil // reported once, not for each route
+	}
 	criteria := make([]router.Route, len(c.Routes))
 	t.routes = make([]route, len(c.Routes))
 	names := make(map[string]int, len(c.Routes))
@@ -65,27 +69,12 @@ func (c Config) compile() (*table, error) {
 			names[rt.Name] = i
 		}
 		criteria[i] = rt.Match.criteria(rt.Name, rt.Priority)
-		if t.routes[i], err = rt.compile(outer, t.log); err != nil {
+		if t.routes[i], err = rt.compile(rt.label(i), outer, t.log); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	if t.index, err = router.New(criteria, router.Options{AllowIdentical: c.Compat.AllowIdenticalRoutes, AllowEncodedSlash: c.AllowEncodedSlash}); err != nil {
 		errs = append(errs, err)
-	}
-	notFound := c.NotFound
-	if isNil(notFound) {
-		notFound = http.HandlerFunc(noRoute)
-	}
-	for _, x := range []struct {
-		to   *http.Handler
-		from http.Handler
-	}{{&t.notFound, notFound}, {&t.refusing, http.HandlerFunc(refuseFromContext)}} {
-		h, err := chain(outer, &guard{next: x.from, log: t.log})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("gateway: Config.Plugins: %w", err))
-			break
-		}
-		*x.to = &guard{next: h, log: t.log}
 	}
 	if t.owns, err = checkOwns(c.Owns); err != nil {
 		errs = append(errs, err)
@@ -97,19 +86,41 @@ func (c Config) compile() (*table, error) {
 	return t, nil
 }
 
-// checkOwns drops repetitions and reports what cannot be owned.
+// answers composes the handlers of what no route answers.
+func (t *table) answers(notFound http.Handler, outer []Plugin) error {
+	if isNil(notFound) {
+		notFound = http.HandlerFunc(noRoute)
+	}
+	for _, x := range []struct {
+		to   *http.Handler
+		from http.Handler
+	}{{&t.notFound, notFound}, {&t.refusing, http.HandlerFunc(refuseFromContext)}} {
+		h, err := chain("Config.Plugins", outer, &guard{next: x.from, log: t.log})
+		if err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+		*x.to = &guard{next: h, log: t.log}
+	}
+	return nil
+}
+
+// checkOwns reports what cannot be owned, and copies the rest.
 func checkOwns(owns []io.Closer) ([]io.Closer, error) {
 	var errs []error
-	seen := make(map[io.Closer]bool, len(owns))
+	seen := make(map[io.Closer]int, len(owns))
 	out := make([]io.Closer, 0, len(owns))
 	for i, c := range owns {
 		switch {
 		case isNil(c):
-			errs = append(errs, fmt.Errorf("gateway: Config.Owns[%d] is nil", i))
+			errs = append(errs, fmt.Errorf("gateway: Config.Owns[%d] is nil; check the error of its constructor", i))
 		case !reflect.TypeOf(c).Comparable():
 			errs = append(errs, fmt.Errorf("gateway: Config.Owns[%d] is a %T, which cannot be compared; use a pointer", i, c))
-		case !seen[c]:
-			seen[c] = true
+		default:
+			if first, twice := seen[c]; twice {
+				errs = append(errs, fmt.Errorf("gateway: Config.Owns[%d] is Owns[%d] again, a %T; list it once", i, first, c))
+				continue
+			}
+			seen[c] = i
 			out = append(out, c)
 		}
 	}
@@ -145,6 +156,12 @@ func (t *table) lookup(x *policy.Exchange, r *http.Request) (_ http.Handler, err
 		}
 	}()
 	host, port := x.Host()
+	if port == "" { // clients leave the default out
+		port = "80"
+		if x.Scheme() == "https" {
+			port = "443"
+		}
+	}
 	q := router.Request{Method: r.Method, Scheme: x.Scheme(), Host: host, Port: port, Path: x.Path(), HTTP: r}
 	if q.Method == "" {
 		q.Method = http.MethodGet

@@ -29,12 +29,13 @@ const (
 
 // UpstreamConfig configures an [Upstream]. Name and Targets (or Pool) are required; everything else has a default.
 type UpstreamConfig struct {
-	// Name names the upstream in logs, metrics, admissions and errors.
+	// Name names the upstream in logs, metrics, admissions and errors. It has no control characters.
 	Name string
 	// Targets are the servers, and Algorithm chooses among them; nil means balancer.RoundRobin{}.
 	Targets   []balancer.Target
 	Algorithm balancer.Algorithm
-	// Pool is used instead of Targets and Algorithm, where several upstreams share one. Close leaves it alone.
+	// Pool is used instead of Targets and Algorithm, where several upstreams share one. Close leaves it alone. It comes
+	// from balancer.NewPool; the zero Pool is an error.
 	Pool *balancer.Pool
 	// Admission is asked before each try, in this order: circuit breakers, limits on concurrency.
 	Admission []policy.Admission
@@ -69,8 +70,50 @@ type UpstreamConfig struct {
 // or 504 when there is no answer to pass on. An answer that breaks off after its head was sent breaks off the client's
 // connection, by a panic with [http.ErrAbortHandler]; so does a client that left, to whom nothing is written.
 //
+// Each request goes to one target. There are no retries and no health checks yet: while one of two targets is down, every
+// second request is answered with 502.
+//
 // A request that did not pass a [policy.Entry] passes a default one here: without it clients could forge what upstreams
 // trust.
+//
+// # What the target gets
+//
+// The client's method, path, query and body, the path behind that of the target's URL and as [Forward] changes it; Host
+// is the target's unless Forward says otherwise. The client's header fields go along, User-Agent and Accept-Encoding as
+// they are or not at all, except those that speak of one connection: Connection and what it names, Keep-Alive,
+// Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings, Proxy-Authenticate, Proxy-Authorization and
+// Proxy-Authentication-Info. TE: trailers is sent again for gRPC and from HTTP/2 clients, Expect: 100-continue with a
+// body. Upgrades, WebSockets among them, and trailers of requests are not forwarded. These fields are the gateway's, set
+// last, and absent when there is nothing to say; "kept" means what the [policy.Entry] left standing: of a trusted proxy's
+// fields X-Forwarded-*, or Forwarded where ClientAddressHeader names that, and what PassHeaders allows:
+//
+//	X-Consumer-ID            the consumer's ID
+//	X-Consumer-Username      its Username
+//	X-Consumer-Custom-ID     its CustomID
+//	X-Consumer-Groups        its Groups, separated by ", "
+//	X-Credential-Identifier  the name of the credential, not for anonymous callers
+//	X-Anonymous-Consumer     "true" for an anonymous caller
+//	X-Forwarded-For          kept, and the TCP peer's address appended
+//	X-Real-IP                the client's address, as policy.Exchange.ClientAddr has it
+//	X-Forwarded-Proto        http or https, as the client sees it
+//	X-Forwarded-Host         kept, or the host asked for, with its port if one was named
+//	X-Forwarded-Port         kept, or that port, or the scheme's own
+//	X-Forwarded-Path         kept, or the canonical path before Forward changed it
+//	X-Forwarded-Prefix       kept, and what StripPath took off appended
+//	Forwarded                only if kept: with an element for this hop appended (RFC 7239)
+//	Via                      what came in, and "1.1 gatehouse" appended; with more than eight of these the answer is 508
+//
+// A consumer or credential with a value that no header field can carry, or a group with a comma, is answered with 500
+// when a store has let it through. X-Request-Id is sent where package observe is in the chain.
+//
+// # What the client gets
+//
+// The target's status, body, trailers and header fields, without those of the list above that speak of one connection
+// (beside Connection: close, net/http hides what else the target names there) and without informational answers (1xx); an
+// answer with 101 is a 502. Via is appended to. Set-Cookie, Vary, Link,
+// WWW-Authenticate and Server-Timing stand beside what plugins prepared under these names, any other field of the target
+// replaces it. Trailers that a recipient would have had to know before the body, such as Set-Cookie, and those under the
+// gateway's own names are removed. Location and the other contents of fields are not rewritten.
 //
 // An Upstream is safe for concurrent use. It starts no goroutine before its first request. The zero Upstream, and a nil
 // one, answer 503.
@@ -127,8 +170,11 @@ func (c *UpstreamConfig) check() []error {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("gateway: UpstreamConfig."+format, args...))
 	}
-	if c.Name == "" {
+	switch {
+	case c.Name == "":
 		bad("Name is empty; logs, metrics and status tell upstreams apart by it")
+	case !printable(c.Name):
+		bad("Name %q has control characters, or is not UTF-8; logs and metrics show it", c.Name)
 	}
 	for i, a := range c.Admission {
 		if isNil(a) {
@@ -153,6 +199,9 @@ func (c *UpstreamConfig) pool() (*balancer.Pool, error) {
 		return p, renamed(err)
 	}
 	var errs []error
+	if len(c.Pool.Status()) == 0 { // a pool that NewPool made has targets for ever
+		errs = append(errs, errors.New("gateway: UpstreamConfig.Pool is the zero balancer.Pool, which has no targets; make it with balancer.NewPool"))
+	}
 	if len(c.Targets) > 0 {
 		errs = append(errs, errors.New("gateway: UpstreamConfig.Targets and Pool are both set; the targets of a shared pool are set there"))
 	}
@@ -257,6 +306,7 @@ func (u *Upstream) leave() {
 // ServeHTTP sends r to a target and passes the answer on.
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !u.enter() {
+		_, r = policy.Ensure(r)
 		policy.Refuse(w, r, refusedBy, proxy.Unavailable(transport.Closed, errClosed))
 		return
 	}
@@ -276,7 +326,7 @@ var (
 	errAbandoned = errors.New("gateway: the try was given up by a panic")
 )
 
-// serve is ServeHTTP for a request that passed an Entry. Each turn of its loop is one try.
+// serve is ServeHTTP for a request that passed an Entry.
 func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 	c, refused := u.proxy.Accept(w, r)
 	if refused != nil {
@@ -284,23 +334,8 @@ func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer c.Release()
-	limits := u.limits(c)
-	var tried []*balancer.Member
-	for number := 1; ; number++ {
-		t := newTry(u, c, limits, number)
-		t.query.Tried = tried
-		end := t.run(w)
-		if end.refusal != nil && t.member != nil && number < maxTries {
-			tried = append(tried, t.member)
-			continue
-		}
-		u.conclude(w, c, end)
-		return
-	}
+	u.conclude(w, c, newTry(u, c, u.limits(c), 1).run(w))
 }
-
-// maxTries is how many targets a request may go to.
-const maxTries = 1
 
 // conclude ends a request after its last try.
 func (u *Upstream) conclude(w http.ResponseWriter, c *proxy.Call, end result) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -107,7 +108,7 @@ func BenchmarkProxy(b *testing.B) {
 // counts include the server in the same process, which parses six more fields of ours. The transport is what will
 // change that.
 func TestProxyAllocations(t *testing.T) {
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		t.Skip("the race detector allocates")
 	}
 	count := func(h http.Handler) float64 {

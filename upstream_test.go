@@ -43,6 +43,15 @@ func TestUpstreamConfigErrors(t *testing.T) {
 			`gateway: UpstreamConfig.Targets[2].Weight 70000: must be 1 to 65535, 0 for the default of 100, or NoTraffic`,
 			`gateway: UpstreamConfig.Targets[2].URL "http://a.test:80": is the same target as Targets[1]; give one of them the weight of both`,
 		}},
+		{"targets without traffic or scheme", gateway.UpstreamConfig{Name: "u", Targets: []balancer.Target{{URL: "10.0.0.1:8080", Weight: balancer.NoTraffic}, {URL: "localhost:8080", Weight: balancer.NoTraffic}}}, []string{
+			`gateway: UpstreamConfig.Targets[0].URL "10.0.0.1:8080": is not a URL (RFC 3986); write http://10.0.0.1:8080`,
+			`gateway: UpstreamConfig.Targets[1].URL "localhost:8080": scheme must be http or https; write http://localhost:8080`,
+			`gateway: UpstreamConfig.Targets: all have the weight NoTraffic, so that no request could be answered; give one another weight, or take it away later with SetTargets`,
+		}},
+		{"name and zero pool", gateway.UpstreamConfig{Name: "u\n", Pool: &balancer.Pool{}}, []string{
+			`gateway: UpstreamConfig.Name "u\n" has control characters, or is not UTF-8; logs and metrics show it`,
+			`gateway: UpstreamConfig.Pool is the zero balancer.Pool, which has no targets; make it with balancer.NewPool`,
+		}},
 		{"everything else", gateway.UpstreamConfig{
 			Name: "u", Pool: shared, Targets: []balancer.Target{{URL: "http://b.test"}}, Algorithm: balancer.RoundRobin{},
 			Admission: []policy.Admission{nil, noAdmission}, Outbound: []func(http.RoundTripper) http.RoundTripper{nil}, MaxResponseHeaderBytes: -1,
@@ -97,7 +106,9 @@ func TestSharedPool(t *testing.T) {
 
 func TestNoTarget(t *testing.T) {
 	t.Parallel()
-	u := upstream(t, gateway.UpstreamConfig{Targets: []balancer.Target{{URL: "http://a.test", Weight: balancer.NoTraffic}}})
+	paused := policy.Must(balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: "http://a.test"}}}))
+	require.NoError(t, paused.SetTargets([]balancer.Target{{URL: "http://a.test", Weight: balancer.NoTraffic}}))
+	u := upstream(t, gateway.UpstreamConfig{Pool: paused})
 	h, ch := watched(u)
 	res := gatewaytest.Do(h, get("/"))
 	require.Equal(t, 503, res.StatusCode)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // Any is several methods of which one must accept the caller. It is itself a [Method] and a [policy.Plugin]. Make one
-// with [AnyOf]; the zero Any refuses everybody. It is immutable and safe for concurrent use.
+// with [AnyOf]; the zero Any, and the Wrap of a nil one, refuse everybody. It is immutable and safe for concurrent use.
 type Any struct {
 	methods    []Method
 	challenges []string
@@ -27,7 +28,7 @@ type Any struct {
 // lets callers without any credential pass. Each method still hides its credential if it is configured to, whichever
 // of them accepted.
 //
-// There must be at least one method and none may be nil.
+// There must be at least one method and none may be nil, also not a nil pointer. The error joins all problems.
 func AnyOf(methods ...Method) (*Any, error) {
 	var errs []error
 	if len(methods) == 0 {
@@ -35,14 +36,12 @@ func AnyOf(methods ...Method) (*Any, error) {
 	}
 	a := &Any{methods: slices.Clone(methods)}
 	for i, m := range methods {
-		if m == nil {
-			errs = append(errs, fmt.Errorf("auth: AnyOf: method %d is nil", i))
+		if isNil(m) {
+			errs = append(errs, fmt.Errorf("auth: AnyOf: method %d is nil; check the error of its constructor", i))
 			continue
 		}
 		if guest, ok := m.(*anonymous); ok {
-			if guest.id.Consumer == nil || guest.id.Consumer.ID == "" {
-				errs = append(errs, fmt.Errorf("auth: AnyOf: method %d is Anonymous with a consumer without an ID", i))
-			}
+			errs = append(errs, prefixed(fmt.Sprintf("auth: AnyOf: method %d is Anonymous: ", i), guest.id.Consumer.Validate())...)
 			if i < len(methods)-1 {
 				errs = append(errs, fmt.Errorf("auth: AnyOf: method %d is Anonymous, which accepts everybody; put it last", i))
 			}
@@ -62,12 +61,34 @@ func AnyOf(methods ...Method) (*Any, error) {
 	return a, nil
 }
 
+// isNil reports whether m is nil or holds a nil pointer, as the unchecked result of a failed constructor does.
+func isNil(m Method) bool {
+	v := reflect.ValueOf(m)
+	return m == nil || v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// prefixed returns the problems that err joins, each behind prefix, so that every line says what it is about.
+func prefixed(prefix string, err error) []error {
+	if err == nil {
+		return nil
+	}
+	problems := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
+		problems = joined.Unwrap()
+	}
+	out := make([]error, len(problems))
+	for i, p := range problems {
+		out[i] = fmt.Errorf("%s%w", prefix, p)
+	}
+	return out
+}
+
 // Name returns "any-of". The decision record's Detail names the method that accepted.
 func (*Any) Name() string { return "any-of" }
 
 // Contract says that the caller is known to everything inside, and whether one of the methods buffers the body.
 func (a *Any) Contract() policy.Contract {
-	return policy.Contract{Provides: []policy.Fact{policy.Authenticated}, BuffersRequest: a.buffers}
+	return policy.Contract{Provides: []policy.Fact{policy.Authenticated}, BuffersRequest: a != nil && a.buffers}
 }
 
 // Wrap returns a handler that calls next for callers that one of the methods accepts; see the function [Wrap].
@@ -134,7 +155,8 @@ func challengesOf(m Method) []string {
 }
 
 // Anonymous returns the method that accepts everybody as c, marked anonymous. It is the last argument of [AnyOf]: it is
-// reached only by callers who show no credential at all. c must have an ID and must not be changed afterwards.
+// reached only by callers who show no credential at all. c must be valid (see [policy.Consumer.Validate]), which AnyOf
+// checks, and must not be changed afterwards.
 func Anonymous(c *policy.Consumer) Method {
 	return &anonymous{policy.Identity{Consumer: c, Kind: reasonAnonymous, Anonymous: true}}
 }

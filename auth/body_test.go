@@ -162,6 +162,8 @@ func TestReplacedBodyIsFramed(t *testing.T) {
 
 // However many fields a small body has, looking at them costs no more than a few times its size. Not parallel: the
 // memory of others would be counted.
+//
+//nolint:paralleltest // see above
 func TestBodyCostsInProportion(t *testing.T) {
 	parts := "--b" + strings.Repeat("\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n--b", 1200) + "--\r\n"
 	tests := []struct{ name, kind, body string }{
@@ -189,6 +191,8 @@ func TestBodyCostsInProportion(t *testing.T) {
 }
 
 // The length a client declares makes no room for a body that does not come.
+//
+//nolint:paralleltest // the memory of others would be counted
 func TestDeclaredLengthMakesNoRoom(t *testing.T) {
 	s := fields(64 << 20)
 	cost := func() uint64 {

@@ -10,8 +10,8 @@
 // the first that finds a credential, and with [Anonymous] as its last method lets callers without any pass as guests:
 //
 //	keys := policy.Must(keyauth.New(keyauth.Config{Consumers: auth.Static{"k1": {ID: "1", Username: "ann"}}}))
-//	users := policy.Must(basicauth.New(basicauth.Config{Users: users}))
-//	login := policy.Must(auth.AnyOf(keys, users, auth.Anonymous(&policy.Consumer{ID: "guest"})))
+//	partners := policy.Must(keyauth.New(keyauth.Config{Consumers: store, Names: []string{"X-Partner-Key"}}))
+//	login := policy.Must(auth.AnyOf(keys, partners, auth.Anonymous(&policy.Consumer{ID: "guest"})))
 //	mux.Handle("/v1/", login.Wrap(api))
 //
 // Everything fails closed. A wrong credential is refused even where guests may pass, because a client that shows one

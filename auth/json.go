@@ -1,8 +1,8 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/json"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -110,9 +110,10 @@ func skipValue(data []byte, i int) int {
 			if depth > 0 {
 				continue
 			}
-			for i++; i < len(data) && !strings.ContainsRune(" \t\r\n,]}", rune(data[i])); i++ {
+			if n := bytes.IndexAny(data[i:], " \t\r\n,]}"); n >= 0 {
+				return i + n
 			}
-			return i
+			return len(data)
 		}
 		if depth == 0 {
 			return i + 1
@@ -124,12 +125,10 @@ func skipValue(data []byte, i int) int {
 // unquote returns the text of a string.
 func unquote(quoted []byte) string {
 	plain := quoted[1 : len(quoted)-1]
-	for _, c := range plain {
-		if c == '\\' {
-			var text string
-			_ = json.Unmarshal(quoted, &text) // it is known to be one
-			return text
-		}
+	if bytes.IndexByte(plain, '\\') < 0 {
+		return string(plain)
 	}
-	return string(plain)
+	var text string
+	_ = json.Unmarshal(quoted, &text) // it is known to be one
+	return text
 }

@@ -43,7 +43,7 @@ func (f KeyStoreFunc) Lookup(ctx context.Context, key string) (Credential, bool,
 	return f(ctx, key)
 }
 
-var errNilStore = errors.New("auth: the key store is nil")
+var errNilStore = errors.New("auth: the key store is nil; use an auth.Static, an *auth.MemoryKeys or a store of your own")
 
 // Credential is what a store knows about a key.
 type Credential struct {
@@ -57,7 +57,7 @@ type Credential struct {
 //
 //	auth.Static{"k1": {ID: "1", Username: "ann", Groups: []string{"staff"}}}
 //
-// Policies do not keep it: [OpenKeys] copies it into a [MemoryKeys] and forgets the keys. A Static prints as its
+// One consumer may have several keys, under one ID and one Username. Policies do not keep it: [OpenKeys] copies it into a [MemoryKeys] and forgets the keys. A Static prints as its
 // length only, in logs and in JSON too.
 type Static map[string]policy.Consumer
 
@@ -79,18 +79,25 @@ func (s Static) Lookup(_ context.Context, key string) (Credential, bool, error) 
 // Digest returns a new store with the digests of the keys of s and copies of their consumers. The error joins all
 // problems and names consumers, never keys.
 func (s Static) Digest() (*MemoryKeys, error) {
-	var problems []string
+	var errs []error
 	keys := make([]Key, 0, len(s))
+	names := map[string][]string{} // by ID
 	for value, c := range s {
 		k := Key{Value: value, Consumer: copyOf(c)}
-		if reason := k.check(); reason != "" {
-			problems = append(problems, reason)
-		}
+		errs = append(errs, prefixed("auth: Static: a key ", k.check())...)
 		keys = append(keys, k)
+		if c.ID != "" && !slices.Contains(names[c.ID], c.Username) {
+			names[c.ID] = append(names[c.ID], c.Username)
+		}
 	}
-	if len(problems) > 0 {
-		slices.Sort(problems)
-		return nil, errors.New("auth: Static: a key " + strings.Join(problems, "\nauth: Static: a key "))
+	for id, list := range names {
+		if slices.Sort(list); len(list) > 1 {
+			errs = append(errs, fmt.Errorf("auth: Static: the consumer with the ID %q has the Usernames %q; one consumer has one, and each its own ID", id, list))
+		}
+	}
+	if len(errs) > 0 {
+		slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) }) // maps have no order
+		return nil, errors.Join(errs...)
 	}
 	m := &MemoryKeys{}
 	if err := m.Add(keys...); err != nil {
@@ -167,11 +174,13 @@ type Key struct {
 	// or more; the store cannot make up for one that can be guessed.
 	Value string
 	// ID names the credential; see [Credential]. Several keys may share one and are then revoked together. Empty: an ID
-	// is made that tells the store's keys apart for as long as the store lives.
+	// is made that tells the store's keys apart for as long as the store lives. Upstreams get it in a header field: it has
+	// no control characters, and no white space at its ends.
 	ID string
-	// Consumer is whose key it is. It must have an ID, is shared, and must not be changed afterwards.
+	// Consumer is whose key it is. It must be valid (see [policy.Consumer.Validate]), is shared, and must not be changed
+	// afterwards.
 	Consumer *policy.Consumer
-	// Expires is when the key ceases to be valid. Zero: never.
+	// Expires is when the key ceases to be valid. Zero: never. [MemoryKeys.Add] takes no key that has expired.
 	Expires time.Time
 	// Disabled keys are known but refused until [MemoryKeys.Enable] is called.
 	Disabled bool

@@ -70,8 +70,19 @@ func TestStaticErrors(t *testing.T) {
 		"secret,4":               {ID: "4"},
 		"secret 5":               {ID: "5"},
 		"secr\u00e9t6":           {ID: "6"},
+		"secret-7":               {ID: "7", Username: "a\nb", Groups: []string{"", "a,b"}},
+		"secret-8":               {ID: "8", Username: "eve"},
+		"secret-9":               {ID: "8", Username: "bob"},
+		"secret-10":              {ID: "8", Username: "bob"},
 	})
-	require.ErrorContains(t, err, `of consumer "" ("ann") has a Consumer without an ID`)
+	require.ErrorContains(t, err, `of consumer "" ("ann") has a bad Consumer: policy: Consumer.ID is empty`)
+	require.ErrorContains(t, err, `auth: Static: a key of consumer "7" ("a\nb") has a bad Consumer: policy: Consumer.Username "a\nb" cannot be sent in a header field`)
+	require.ErrorContains(t, err, `auth: Static: a key of consumer "7" ("a\nb") has a bad Consumer: policy: Consumer.Groups[0] "" is empty`)
+	require.ErrorContains(t, err, `policy: Consumer.Groups[1] "a,b" has a comma`)
+	require.ErrorContains(t, err, `auth: Static: the consumer with the ID "8" has the Usernames ["bob" "eve"]; one consumer has one, and each its own ID`)
+	for line := range strings.Lines(err.Error()) {
+		require.True(t, strings.HasPrefix(line, "auth: Static: "), line)
+	}
 	require.ErrorContains(t, err, `of consumer "2" ("") is empty`)
 	require.ErrorContains(t, err, `of consumer "3" ("cat") is 513 bytes long; use at most 512`)
 	for _, id := range []string{"4", "5", "6"} {

@@ -113,7 +113,8 @@ func (m *MemoryKeys) Len() int {
 }
 
 // Add adds keys: all of them, or none and an error that joins all problems, naming the positions and consumers of keys
-// and never the keys. A key that is stored already is a problem: revoke it first. Many keys are best added in one call.
+// and never the keys. A key that is stored already is a problem: revoke it first. So is one that has expired. Many keys
+// are best added in one call.
 func (m *MemoryKeys) Add(keys ...Key) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,11 +122,12 @@ func (m *MemoryKeys) Add(keys ...Key) error {
 	if t == nil {
 		t = newKeyTable()
 	}
-	return m.fill(t, keys)
+	return m.fill(t, keys, time.Now())
 }
 
 // Replace makes keys the whole content of the store, at once: no lookup sees part of the old keys and part of the new.
-// On an error nothing has changed. Made-up IDs of keys that were there before stay the same.
+// On an error nothing has changed. Made-up IDs of keys that were there before stay the same. Keys that have expired are
+// taken and refused, so that a list may be loaded again as it is.
 func (m *MemoryKeys) Replace(keys ...Key) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -133,13 +135,14 @@ func (m *MemoryKeys) Replace(keys ...Key) error {
 	if old := m.table.Load(); old != nil {
 		next.pepper = old.pepper
 	}
-	return m.fill(next, keys)
+	return m.fill(next, keys, time.Time{})
 }
 
-// fill adds keys to t, in place or in a larger copy of it, and makes it the table of the store.
-func (m *MemoryKeys) fill(t *keyTable, keys []Key) error {
+// fill adds keys to t, in place or in a larger copy of it, and makes it the table of the store. Keys that expired before
+// since are a problem.
+func (m *MemoryKeys) fill(t *keyTable, keys []Key, since time.Time) error {
 	t = t.grown(int(t.length.Load()) + len(keys))
-	if err := t.add(keys); err != nil {
+	if err := t.add(keys, since); err != nil {
 		return err
 	}
 	m.table.Store(t)
@@ -287,12 +290,17 @@ func (t *keyTable) grown(n int) *keyTable {
 }
 
 // add merges keys into the table, or changes nothing and returns all problems.
-func (t *keyTable) add(keys []Key) error {
+func (t *keyTable) add(keys []Key, since time.Time) error {
 	var errs []error
 	added := make([]keyRecord, 0, len(keys))
 	for i, k := range keys {
-		if reason := k.check(); reason != "" {
-			errs = append(errs, fmt.Errorf("auth: key %d %s", i, reason))
+		if err := k.check(); err != nil {
+			errs = append(errs, prefixed(fmt.Sprintf("auth: key %d ", i), err)...)
+			continue
+		}
+		if !k.Expires.IsZero() && !k.Expires.After(since) {
+			errs = append(errs, fmt.Errorf("auth: key %d %shas expired: Expires is %s; leave the key out, or give it a later time",
+				i, k.whose(), k.Expires.Format(time.RFC3339)))
 			continue
 		}
 		added = append(added, t.record(k))
@@ -346,19 +354,27 @@ func merge(old, added []keyRecord) []keyRecord {
 
 func compareRecords(a, b keyRecord) int { return bytes.Compare(a.digest[:], b.digest[:]) }
 
-// check returns what is wrong with k, or "". It does not tell the value.
-func (k Key) check() string {
+// whose begins what is said about k.
+func (k Key) whose() string {
+	return fmt.Sprintf("of consumer %q (%q) ", k.Consumer.ID, k.Consumer.Username)
+}
+
+// check returns what is wrong with k, all problems joined, each to be read behind "key". It does not tell the value.
+func (k Key) check() error {
 	if k.Consumer == nil {
-		return "has no Consumer"
+		return errors.New("has no Consumer; give it the one whose key it is")
 	}
-	whose := fmt.Sprintf("of consumer %q (%q) ", k.Consumer.ID, k.Consumer.Username)
-	if k.Consumer.ID == "" {
-		return whose + "has a Consumer without an ID"
+	var errs []error
+	if err := k.Consumer.Validate(); err != nil {
+		errs = prefixed(k.whose()+"has a bad Consumer: ", err)
 	}
 	if reason := checkKey(k.Value); reason != "" {
-		return whose + reason
+		errs = append(errs, errors.New(k.whose()+reason))
 	}
-	return ""
+	if id := (policy.Consumer{ID: "1", Username: k.ID}); id.Validate() != nil { // sent as a name is
+		errs = append(errs, fmt.Errorf("%shas the ID %q, which no header field can carry; use no control characters, and no white space at the ends", k.whose(), k.ID))
+	}
+	return errors.Join(errs...)
 }
 
 func (t *keyTable) record(k Key) keyRecord {

@@ -94,7 +94,10 @@ func TestMemoryKeysErrors(t *testing.T) {
 		{"stored already", []auth.Key{{Value: "k2", Consumer: consumer("2")}, {Value: "k1", Consumer: consumer("2")}}, `a key of consumer "2" is stored already, for consumer "1"`},
 		{"twice in one call", []auth.Key{{Value: "k2", Consumer: consumer("2")}, {Value: "k2", Consumer: consumer("3")}}, "is stored already"},
 		{"no consumer", []auth.Key{{Value: "k2"}}, "key 0 has no Consumer"},
-		{"no id", []auth.Key{{Value: "k2", Consumer: &policy.Consumer{Username: "ann"}}}, `key 0 of consumer "" ("ann") has a Consumer without an ID`},
+		{"no id", []auth.Key{{Value: "k2", Consumer: &policy.Consumer{Username: "ann"}}}, `key 0 of consumer "" ("ann") has a bad Consumer: policy: Consumer.ID is empty`},
+		{"a name no header can carry", []auth.Key{{Value: "k2", Consumer: &policy.Consumer{ID: "2", Username: "a\nb"}}}, `key 0 of consumer "2" ("a\nb") has a bad Consumer: policy: Consumer.Username "a\nb" cannot be sent in a header field`},
+		{"a group with a comma", []auth.Key{{Value: "k2", Consumer: &policy.Consumer{ID: "2", Groups: []string{"a,b"}}}}, `policy: Consumer.Groups[0] "a,b" has a comma`},
+		{"an ID no header can carry", []auth.Key{{Value: "k2", ID: "a\r", Consumer: consumer("2")}}, `key 0 of consumer "2" ("") has the ID "a\r", which no header field can carry; use no control characters`},
 		{"empty", []auth.Key{{Value: "k2", Consumer: consumer("2")}, {Consumer: consumer("2")}}, `key 1 of consumer "2" ("") is empty`},
 	}
 	for _, tt := range tests {
@@ -119,13 +122,22 @@ func TestMemoryKeysExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m auth.MemoryKeys
 		now := time.Now()
-		require.NoError(t, m.Add(
-			auth.Key{Value: "hour", Consumer: consumer("1"), Expires: now.Add(time.Hour)},
-			auth.Key{Value: "off", ID: "off", Consumer: consumer("1"), Expires: now.Add(time.Hour), Disabled: true},
-			auth.Key{Value: "past", Consumer: consumer("1"), Expires: now.Add(-time.Second)},
-			auth.Key{Value: "1960", Consumer: consumer("1"), Expires: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)},
-			auth.Key{Value: "2400", Consumer: consumer("1"), Expires: time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC)},
-		))
+		keys := []auth.Key{
+			{Value: "hour", Consumer: consumer("1"), Expires: now.Add(time.Hour)},
+			{Value: "off", ID: "off", Consumer: consumer("1"), Expires: now.Add(time.Hour), Disabled: true},
+			{Value: "2400", Consumer: consumer("1"), Expires: time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC)},
+		}
+		past := []auth.Key{
+			{Value: "past", Consumer: consumer("1"), Expires: now.Add(-time.Second)},
+			{Value: "1960", Consumer: consumer("1"), Expires: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)},
+			{Value: "now", Consumer: consumer("1"), Expires: now},
+		}
+		err := m.Add(append(past, keys...)...)
+		require.ErrorContains(t, err, `auth: key 0 of consumer "1" ("") has expired: Expires is 1999-12-31T23:59:59Z; leave the key out, or give it a later time`)
+		require.ErrorContains(t, err, `key 1 of consumer "1" ("") has expired: Expires is 1960-01-01T00:00:00Z`)
+		require.ErrorContains(t, err, `key 2 of consumer "1" ("") has expired`)
+		require.Zero(t, m.Len(), "all or none")
+		require.NoError(t, m.Replace(append(past, keys...)...), "a list that is loaded again may have keys that expired meanwhile")
 		check := func(want map[string]bool) {
 			t.Helper()
 			for key, ok := range want {
@@ -133,7 +145,7 @@ func TestMemoryKeysExpiry(t *testing.T) {
 				require.Equal(t, ok, got, key)
 			}
 		}
-		check(map[string]bool{"hour": true, "off": false, "past": false, "1960": false, "2400": true})
+		check(map[string]bool{"hour": true, "off": false, "past": false, "1960": false, "now": false, "2400": true})
 		m.Enable("off")
 		check(map[string]bool{"off": true})
 		time.Sleep(time.Hour - time.Nanosecond)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -97,7 +98,7 @@ func Unavailable(cause error) *policy.Error {
 // section 5.6.4 has it. The scheme must be a token and the realm printable ASCII; other characters mean different things
 // to different clients.
 func Challenge(scheme, realm string) (string, error) {
-	if !isToken(scheme) {
+	if !canonical.Token(scheme) {
 		return "", fmt.Errorf("auth: challenge scheme %q is not a token (RFC 9110 section 11.1)", scheme)
 	}
 	if realm == "" {
@@ -117,14 +118,4 @@ func Challenge(scheme, realm string) (string, error) {
 	}
 	b.WriteByte('"')
 	return b.String(), nil
-}
-
-// isToken reports whether s is a token (RFC 9110 section 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }

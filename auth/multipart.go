@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"mime"
 	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // part is one part of a multipart/form-data body: the name of its field, its value, and where it stands, from the
@@ -69,7 +71,7 @@ func parsePart(content []byte) (name string, value []byte, ok bool) {
 			return "", nil, false
 		}
 		field, text, colon := bytes.Cut(line, []byte(":"))
-		if !colon || !isToken(string(field)) { // which a line that continues the one before is not, either
+		if !colon || !canonical.Token(string(field)) { // which a line that continues the one before is not, either
 			return "", nil, false
 		}
 		switch {

@@ -34,6 +34,10 @@ type SourceConfig struct {
 
 // Source finds the one credential of a request and hides it. It is what policies with a credential in a header field,
 // parameter, cookie or body field share. It is immutable and safe for concurrent use; the zero Source finds nothing.
+//
+// It takes the whole value of a field for the credential, and so is not for Authorization: it knows no schemes (Basic,
+// Bearer), a comma, which the parameters of many schemes have, makes a list of it that is refused as a duplicate, and
+// Hide would remove credentials of every other scheme too. A method that reads Authorization parses and hides it itself.
 type Source struct {
 	headers []string // canonical
 	query   []string
@@ -84,7 +88,7 @@ func NewSource(c SourceConfig) (*Source, error) {
 // which is what header fields and cookies are named by, and not one of the fields that hold a message together, because
 // hiding it would break the message. The error begins with the quoted name.
 func CheckName(name string) error {
-	if !isToken(name) {
+	if !canonical.Token(name) {
 		return fmt.Errorf("%q is not a header name; use letters, digits and hyphens", name)
 	}
 	switch canonical.Fold(name) {

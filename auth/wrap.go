@@ -10,9 +10,13 @@ import (
 
 // Options are the choices every authentication policy offers in its own Config. The zero Options refuse every caller
 // without a valid credential.
+//
+// A Config of this module lists the fields it offers as fields of its own, with their comments, and its New makes the
+// Options of them; see keyauth.Config. It does not embed Options: a literal of the Config would have to name the embedded
+// struct, and a field added here would appear in every policy before that supports it.
 type Options struct {
-	// Anonymous is who a caller without a credential passes as. Nil: such a caller is refused. It must have an ID and
-	// must not be changed afterwards.
+	// Anonymous is who a caller without a credential passes as. Nil: such a caller is refused. It must be valid (see
+	// [policy.Consumer.Validate]) and must not be changed afterwards.
 	//
 	// A method with Anonymous also steps aside when a method before it has authenticated the caller, so that several
 	// in a row, each with Anonymous, accept any one credential.
@@ -30,8 +34,8 @@ type Options struct {
 // error.
 func (o Options) Validate(by string) error {
 	var errs []error
-	if o.Anonymous != nil && o.Anonymous.ID == "" {
-		errs = append(errs, fmt.Errorf("%s: Anonymous.ID is empty (Username %q); limits and logs need one", by, o.Anonymous.Username))
+	if o.Anonymous != nil {
+		errs = prefixed(by+": Anonymous: ", o.Anonymous.Validate())
 	}
 	if o.AnonymousOnInvalid && o.Anonymous == nil {
 		errs = append(errs, fmt.Errorf("%s: AnonymousOnInvalid is set without Anonymous; name the consumer, or leave it out", by))
@@ -55,8 +59,11 @@ func (o Options) Validate(by string) error {
 //
 // and the codes of a [Source], or of other errors that m returns. A 401 carries the challenge of m. A caller that
 // passes as anonymous is remembered with the challenge, so that a refusal further inside can say what would be accepted.
-// Whoever passes, the credential is hidden first, if m hides.
+// Whoever passes, the credential is hidden first, if m hides. A nil m refuses everybody, like the zero [Any].
 func Wrap(m Method, o Options, next http.Handler) http.Handler {
+	if isNil(m) {
+		m, o = &Any{}, Options{}
+	}
 	h := &handler{method: m, name: m.Name(), options: o, next: next, challenges: challengesOf(m)}
 	if o.Anonymous != nil {
 		h.anonymous = policy.Identity{Consumer: o.Anonymous, Kind: reasonAnonymous, Anonymous: true}

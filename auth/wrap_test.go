@@ -206,7 +206,10 @@ func TestOptionsValidate(t *testing.T) {
 	require.NoError(t, auth.Options{}.Validate("x"))
 	require.NoError(t, auth.Options{Anonymous: guest, AnonymousOnInvalid: true, SkipPreflight: true}.Validate("x"))
 	require.ErrorContains(t, auth.Options{AnonymousOnInvalid: true}.Validate("x"), "x: AnonymousOnInvalid")
-	require.ErrorContains(t, auth.Options{Anonymous: &policy.Consumer{Username: "nobody"}}.Validate("x"), `x: Anonymous.ID is empty (Username "nobody")`)
+	require.ErrorContains(t, auth.Options{Anonymous: &policy.Consumer{Username: "nobody"}}.Validate("x"), `x: Anonymous: policy: Consumer.ID is empty (Username "nobody")`)
+	err := auth.Options{Anonymous: &policy.Consumer{ID: "1", Username: "a\nb", Groups: []string{"a,b"}}}.Validate("x")
+	require.ErrorContains(t, err, `x: Anonymous: policy: Consumer.Username "a\nb" cannot be sent in a header field`)
+	require.ErrorContains(t, err, `x: Anonymous: policy: Consumer.Groups[0] "a,b" has a comma`)
 }
 
 func TestAnyOf(t *testing.T) {
@@ -304,11 +307,19 @@ func TestAnyOfErrors(t *testing.T) {
 	ok := method{name: "ok"}
 	_, err := auth.AnyOf()
 	require.ErrorContains(t, err, "no methods")
-	_, err = auth.AnyOf(ok, nil, auth.Anonymous(nil), auth.Anonymous(&policy.Consumer{}))
-	require.ErrorContains(t, err, "method 1 is nil")
-	require.ErrorContains(t, err, "method 2 is Anonymous with a consumer without an ID")
-	require.ErrorContains(t, err, "method 2 is Anonymous, which accepts everybody; put it last")
-	require.ErrorContains(t, err, "method 3 is Anonymous with a consumer without an ID")
+	_, err = auth.AnyOf(ok, nil, auth.Anonymous(nil), auth.Anonymous(&policy.Consumer{}), (*auth.Any)(nil), (*method)(nil),
+		auth.Anonymous(&policy.Consumer{ID: "1", Groups: []string{"a\x00"}}))
+	for _, want := range []string{
+		"auth: AnyOf: method 1 is nil; check the error of its constructor",
+		"auth: AnyOf: method 2 is Anonymous: policy: Consumer is nil",
+		"auth: AnyOf: method 2 is Anonymous, which accepts everybody; put it last",
+		"auth: AnyOf: method 3 is Anonymous: policy: Consumer.ID is empty",
+		"auth: AnyOf: method 4 is nil; check the error of its constructor",
+		"auth: AnyOf: method 5 is nil; check the error of its constructor",
+		`auth: AnyOf: method 6 is Anonymous: policy: Consumer.Groups[0] "a\x00" cannot be sent`,
+	} {
+		require.ErrorContains(t, err, want)
+	}
 
 	methods := []auth.Method{ok}
 	a, err := auth.AnyOf(methods...)
@@ -319,10 +330,18 @@ func TestAnyOfErrors(t *testing.T) {
 
 func TestZeroAnyRefuses(t *testing.T) {
 	t.Parallel()
-	w, x := run(new(auth.Any).Wrap, httptest.NewRequest(http.MethodGet, "/", nil))
-	require.Nil(t, x)
-	require.Equal(t, http.StatusUnauthorized, w.Code)
-	require.NotEmpty(t, w.Header().Get("Www-Authenticate"))
+	of := func(m auth.Method) func(http.Handler) http.Handler {
+		return func(next http.Handler) http.Handler { return auth.Wrap(m, auth.Options{Anonymous: guest}, next) }
+	}
+	for _, wrap := range []func(http.Handler) http.Handler{
+		new(auth.Any).Wrap, (*auth.Any)(nil).Wrap, of(nil), of((*auth.Any)(nil)), of((*method)(nil)),
+	} {
+		w, x := run(wrap, httptest.NewRequest(http.MethodGet, "/", nil))
+		require.Nil(t, x)
+		require.Equal(t, http.StatusUnauthorized, w.Code)
+		require.NotEmpty(t, w.Header().Get("Www-Authenticate"))
+	}
+	require.NotPanics(t, func() { (*auth.Any)(nil).Contract() })
 }
 
 type bufferingMethod struct{ method }

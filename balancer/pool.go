@@ -15,7 +15,7 @@ var ErrNoTarget = errors.New("balancer: no target takes traffic")
 
 // Config configures a [Pool].
 type Config struct {
-	// Targets are the servers, at least one. They are copied.
+	// Targets are the servers, at least one, and one at least that takes traffic. They are copied.
 	Targets []Target
 	// Algorithm chooses among them. Nil means RoundRobin{}.
 	Algorithm Algorithm
@@ -70,7 +70,13 @@ func NewPool(c Config) (*Pool, error) {
 	if p.algorithm == nil {
 		p.algorithm = RoundRobin{}
 	}
-	if err := p.SetTargets(c.Targets); err != nil {
+	err := p.SetTargets(c.Targets)
+	if len(c.Targets) > 0 && !slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Weight != NoTraffic }) {
+		err = errors.Join(err, &ConfigError{
+			Field: "Targets", Problem: "all have the weight NoTraffic, so that no request could be answered; give one another weight, or take it away later with SetTargets",
+		})
+	}
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -79,7 +85,7 @@ func NewPool(c Config) (*Pool, error) {
 var errClosed = errors.New("balancer: pool is closed")
 
 // SetTargets replaces the targets while traffic flows: picks that follow choose among the new ones, requests in flight
-// end where they are. A target that stays, recognised by its URL, keeps its counters, also when its weight changes.
+// end where they are. All of them may have the weight NoTraffic, for a pause. A target that stays, recognised by its URL, keeps its counters, also when its weight changes.
 // On error, which joins all problems, nothing has changed.
 func (p *Pool) SetTargets(targets []Target) error {
 	list, err := parseTargets(targets)

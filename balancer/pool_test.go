@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -46,8 +47,10 @@ func TestConfigErrors(t *testing.T) {
 	tests := []struct{ name, url, want string }{
 		{"empty", "", "is empty"},
 		{"not a URL", "http://a b", "is not a URL"},
-		{"no scheme", "10.0.0.1:80", "is not a URL"},
-		{"host only", "example.com", "scheme must be http or https"},
+		{"no scheme", "10.0.0.1:8080", "is not a URL (RFC 3986); write http://10.0.0.1:8080"},
+		{"no scheme, name", "localhost:8080", "scheme must be http or https; write http://localhost:8080"},
+		{"no scheme, base", "a.test:80/base", "scheme must be http or https; write http://a.test:80/base"},
+		{"host only", "example.com", "scheme must be http or https; write http://example.com"},
 		{"scheme", "ftp://x", "scheme must be http or https"},
 		{"opaque", "http:x", "has no host"},
 		{"no host", "http://", "has no host"},
@@ -98,6 +101,13 @@ func TestConfigErrorsAreJoined(t *testing.T) {
 		`balancer: Config.Targets[2].Weight -2: must be 1 to 65535, 0 for the default of 100, or NoTraffic`,
 		`balancer: Config.Targets[2].URL "http://A.:80/": is the same target as Targets[0]; give one of them the weight of both`,
 	}, "\n"), err.Error())
+
+	_, err = balancer.NewPool(balancer.Config{Targets: targets(balancer.NoTraffic, balancer.NoTraffic)})
+	require.EqualError(t, err, "balancer: Config.Targets: all have the weight NoTraffic, so that no request could be answered; give one another weight, or take it away later with SetTargets")
+	_, err = balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: "ftp://a", Weight: balancer.NoTraffic}}})
+	require.ErrorContains(t, err, "scheme must be")
+	require.ErrorContains(t, err, "all have the weight NoTraffic")
+	require.NoError(t, pool(t, 1).SetTargets(targets(balancer.NoTraffic)), "a pool may pause")
 
 	_, err = balancer.NewPool(balancer.Config{})
 	require.EqualError(t, err, "balancer: Config.Targets: is empty; list at least one target")
@@ -417,7 +427,7 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 func TestPickAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	unequal := make([]int, 1000)

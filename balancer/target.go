@@ -97,11 +97,11 @@ func parseURL(s string) (u *url.URL, key, problem string) {
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, "", "is not a URL (RFC 3986)" // the error would repeat the whole text
+		return nil, "", "is not a URL (RFC 3986)" + withScheme(s) // the error would repeat the whole text
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, "", "scheme must be http or https"
+		return nil, "", "scheme must be http or https" + withScheme(s)
 	case u.Opaque != "" || u.Host == "":
 		return nil, "", "has no host; write " + u.Scheme + "://host:port"
 	case u.User != nil:
@@ -124,6 +124,18 @@ func parseURL(s string) (u *url.URL, key, problem string) {
 	}
 	key = u.Scheme + "://" + host + ":" + port + strings.TrimSuffix(path, "/")
 	return u, key, ""
+}
+
+// withScheme is the remedy for what is a target but for its scheme, such as 10.0.0.1:8080 or localhost:8080, which
+// looks like the scheme localhost.
+func withScheme(s string) string {
+	if strings.Contains(s, "://") || s[0] == '/' {
+		return ""
+	}
+	if _, _, problem := parseURL("http://" + s); problem != "" {
+		return ""
+	}
+	return "; write http://" + s
 }
 
 func defaultPort(scheme string) string {

@@ -27,7 +27,7 @@ func Do(h http.Handler, r *http.Request) *http.Response {
 	res := w.Result()
 	res.Request = r
 	// The recorder cuts nothing off by itself: what was declared and not written is missing for the client too.
-	if r.Method != http.MethodHead && res.ContentLength > int64(w.Body.Len()) {
+	if r.Method != http.MethodHead && res.StatusCode != http.StatusNotModified && res.ContentLength > int64(w.Body.Len()) {
 		aborted = true
 	}
 	res.Body = body(w.Body.Bytes(), aborted)

@@ -12,6 +12,19 @@
 //		Dial:    users.Dial,
 //	})
 //
+// The client of a request is whoever its RemoteAddr names: httptest.NewRequest sets 192.0.2.1:1234, a test that needs
+// another sets r.RemoteAddr = "203.0.113.7:1", or the address of a trusted proxy and a forwarding header.
+//
+// The answer does not say what the policies decided, on purpose. A test reads that from the decision record, by giving
+// the request its Exchange before it goes in, and after RemoteAddr was set; a gateway, an Entry and every policy use the
+// one that is there:
+//
+//	x, r := policy.Ensure(httptest.NewRequest("GET", "/users/42", nil))
+//	res := gatewaytest.Do(gw, r)
+//	x.Decisions() // such as [key-auth allowed authenticated acl refused no_group_allowed 403]
+//	x.Refusal()   // the one that refused, if one did
+//	x.Tries()     // which targets were asked
+//
 // Everything here works inside a testing/synctest bubble, where a minute passes in no time; make the upstream inside
 // the bubble, and close it and the gateway's upstream before the bubble ends.
 //

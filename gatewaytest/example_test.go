@@ -6,8 +6,12 @@ import (
 	"net/http/httptest"
 
 	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/auth"
+	"github.com/gatehouse-go/gateway/auth/acl"
+	"github.com/gatehouse-go/gateway/auth/keyauth"
 	"github.com/gatehouse-go/gateway/balancer"
 	"github.com/gatehouse-go/gateway/gatewaytest"
+	"github.com/gatehouse-go/gateway/policy"
 )
 
 // An upstream in memory answers by its script and records what reached it.
@@ -44,4 +48,29 @@ func ExampleDo() {
 	fmt.Println(res.StatusCode)
 	// Output:
 	// 404
+}
+
+// The decision record of a request that a test sends: who decided what, and who the client was. RemoteAddr chooses the
+// client; without it httptest's is 192.0.2.1.
+func ExampleDo_decisions() {
+	keys := gateway.Must(keyauth.New(keyauth.Config{Consumers: auth.Static{"k": {ID: "1", Username: "ann"}}}))
+	staff := gateway.Must(acl.New(acl.Config{Allow: []string{"staff"}}))
+	gw := gateway.Must(gateway.New(gateway.Config{Routes: []gateway.Route{{
+		Name: "users", Plugins: []gateway.Plugin{keys, staff}, Handler: http.NotFoundHandler(),
+	}}}))
+
+	r := httptest.NewRequest("GET", "/users/42", nil)
+	r.RemoteAddr = "203.0.113.7:1"
+	r.Header.Set("Apikey", "k")
+	x, r := policy.Ensure(r)
+	fmt.Println(gatewaytest.Do(gw, r).StatusCode)
+	for _, d := range x.Decisions() {
+		fmt.Println(d)
+	}
+	fmt.Println(x.Route(), x.ClientAddr(), x.Consumer().Username)
+	// Output:
+	// 403
+	// key-auth allowed authenticated
+	// acl refused no_group_allowed 403
+	// users 203.0.113.7 ann
 }

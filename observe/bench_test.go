@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/observe"
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -91,7 +92,7 @@ func BenchmarkObserver(b *testing.B) {
 }
 
 func TestAllocs(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	bare := testing.AllocsPerRun(500, rig(t, nil, false))

@@ -67,7 +67,7 @@ func (c *Config) check() error {
 	switch name := c.RequestIDHeader; {
 	case name == "":
 		c.RequestIDHeader = "X-Request-Id"
-	case !isToken(name):
+	case !canonical.Token(name):
 		errs = append(errs, fmt.Errorf("observe: RequestIDHeader %q is not a header name (RFC 9110 section 5.1); use letters, digits and hyphens", name))
 	case canonical.NewNameSet(notForIDs...).Contains(name):
 		errs = append(errs, fmt.Errorf("observe: RequestIDHeader %q has a meaning of its own; use a field such as \"X-Request-Id\"", name))
@@ -86,14 +86,4 @@ func (c *Config) check() error {
 		c.Level = defaultLevel
 	}
 	return errors.Join(errs...)
-}
-
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }

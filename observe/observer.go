@@ -16,7 +16,7 @@ import (
 //
 // Like an Entry it edits the header of the request in place.
 //
-// An Observer is immutable and safe for concurrent use.
+// An Observer is immutable and safe for concurrent use. The zero Observer, and a nil one, do nothing.
 type Observer struct {
 	cfg   Config
 	owned canonical.NameSet // RequestIDHeader
@@ -30,12 +30,13 @@ func New(c Config) (*Observer, error) {
 	return &Observer{cfg: c, owned: canonical.NewNameSet(c.RequestIDHeader)}, nil
 }
 
-// Name returns "observe".
+// Name returns "observe". It has no name of Kong's because it does the work of several plugins there (correlation-id and
+// the log plugins), and it records no decision, so that the name appears in listings only.
 func (*Observer) Name() string { return "observe" }
 
 // Contract asks for the client's address only where trusted proxies may choose request ids.
 func (o *Observer) Contract() policy.Contract {
-	if o.cfg.AcceptRequestID == TrustProxies {
+	if o != nil && o.cfg.AcceptRequestID == TrustProxies {
 		return policy.Contract{Requires: []policy.Fact{policy.ClientAddress}}
 	}
 	return policy.Contract{}
@@ -43,6 +44,9 @@ func (o *Observer) Contract() policy.Contract {
 
 // Wrap returns a handler that observes next.
 func (o *Observer) Wrap(next http.Handler) http.Handler {
+	if o == nil || o.cfg.RequestIDHeader == "" {
+		return next
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x, r := policy.Ensure(r)
 		rw := respw.Wrap(w)

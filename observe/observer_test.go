@@ -754,3 +754,15 @@ func TestNew(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, []policy.Fact{policy.ClientAddress}, contract.Requires)
 }
+
+func TestZeroObserver(t *testing.T) {
+	t.Parallel()
+	for _, o := range []*observe.Observer{nil, {}} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		o.Wrap(http.NotFoundHandler()).ServeHTTP(w, r)
+		require.Equal(t, http.StatusNotFound, w.Code)
+		require.Empty(t, r.Header)
+		require.Equal(t, policy.Contract{}, o.Contract())
+	}
+}

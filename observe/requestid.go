@@ -3,6 +3,7 @@ package observe
 import (
 	"net/http"
 
+	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/internal/respw"
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -50,6 +51,7 @@ func (o *Observer) identify(x *policy.Exchange, rw *respw.Writer, r *http.Reques
 	if r.Header == nil {
 		r.Header = make(http.Header, 1)
 	}
+	canonical.DropNominated(r.Header) // or a client could have the field deleted by an Entry further in
 	for key := range r.Header {
 		if o.owned.Contains(key) {
 			delete(r.Header, key) // upstreams that fold names would see two

@@ -197,3 +197,16 @@ func FuzzRequestID(f *testing.F) {
 		}
 	})
 }
+
+// A client cannot have the field deleted further in by naming it in Connection.
+func TestRequestIDIsNotNominated(t *testing.T) {
+	t.Parallel()
+	o := policy.Must(observe.New(observe.Config{}))
+	entry := policy.Must(policy.NewEntry(policy.EntryConfig{}))
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("Connection", "close, X-Request-Id")
+	o.Wrap(entry.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		require.Len(t, r.Header["X-Request-Id"], 1)
+		require.Equal(t, "close", r.Header.Get("Connection"))
+	}))).ServeHTTP(httptest.NewRecorder(), r)
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -37,7 +38,7 @@ func chainOf(n int) http.Handler {
 }
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	w, r := &nowhere{h: http.Header{}}, httptest.NewRequest(http.MethodGet, "/a/b?c=d", nil)

@@ -25,6 +25,9 @@ func peerAddr(remote string) netip.Addr {
 // plainAddr makes addresses comparable: a mapped or zoned one would match no prefix.
 func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
+// fieldForwarded is the standard forwarding field (RFC 7239), beside which there is the family of X-Forwarded-*.
+const fieldForwarded = "Forwarded"
+
 // proxySet is the set of trusted proxies.
 type proxySet []netip.Prefix
 
@@ -43,7 +46,7 @@ func (s proxySet) contains(a netip.Addr) bool {
 // "unknown" and made-up names).
 func (s proxySet) client(peer netip.Addr, h http.Header, name string) netip.Addr {
 	var next func() (string, bool)
-	if name == "Forwarded" {
+	if name == fieldForwarded {
 		next = forwardedHops(h[name])
 	} else {
 		next = listHops(h[name])
@@ -89,35 +92,40 @@ func listHops(lines []string) func() (string, bool) {
 // forwardedHops yields the "for" parameters of a Forwarded field (RFC 7239 section 4) from the last to the first.
 // An element without one, or with a syntax error, yields "", which is no address.
 func forwardedHops(lines []string) func() (string, bool) {
-	var hops []string
-	for _, line := range lines {
-		for rest := line; ; {
-			var element string
-			var more bool
-			element, rest, more = cutQuoted(rest, ',')
-			hops = append(hops, forwardedParam(element, "for"))
-			if !more {
-				break
-			}
-		}
-	}
+	i := len(lines)
+	rest, open := "", false
 	return func() (string, bool) {
-		if len(hops) == 0 {
-			return "", false
+		if !open {
+			if i--; i < 0 {
+				return "", false
+			}
+			rest, open = lines[i], true
 		}
-		hop := hops[len(hops)-1]
-		hops = hops[:len(hops)-1]
-		return hop, true
+		var element string
+		rest, element, open = cutLast(rest)
+		return forwardedParam(element, "for"), true
 	}
 }
 
 // lastForwarded returns a parameter of the last element of a Forwarded line.
 func lastForwarded(line, param string) string {
-	element, rest, more := cutQuoted(line, ',')
-	for more {
-		element, rest, more = cutQuoted(rest, ',')
-	}
+	_, element, _ := cutLast(line)
 	return forwardedParam(element, param)
+}
+
+// cutLast cuts the last element off a list. It is read from its end, because the proxy appended to what it got: a quote
+// that was opened there and not closed must not swallow the proxy's own word.
+func cutLast(list string) (before, element string, found bool) {
+	quotes := 0
+	for i := len(list) - 1; i >= 0; i-- {
+		switch {
+		case list[i] == '"':
+			quotes++
+		case list[i] == ',' && quotes%2 == 0:
+			return list[:i], list[i+1:], true
+		}
+	}
+	return "", list, false
 }
 
 // forwardedParam returns a parameter of one element, without quotes; "" when it is absent or there twice.

@@ -1,6 +1,9 @@
 package policy
 
-import "log/slog"
+import (
+	"log/slog"
+	"strconv"
+)
 
 // Verdict is what a plugin decided about a request.
 type Verdict uint8
@@ -44,6 +47,27 @@ type Decision struct {
 	Status int
 	// Err is the cause of a refusal, for logs. It never reaches a client.
 	Err error
+}
+
+// String returns a decision on one line for tests and debugging, such as "acl refused no_group_allowed 403", with Detail
+// in parentheses behind it. Empty fields are left out. Err is not in it: a cause may quote what a client sent, and
+// belongs into logs (see LogValue).
+func (d Decision) String() string {
+	b := make([]byte, 0, 64)
+	if d.Policy != "" {
+		b = append(append(b, d.Policy...), ' ')
+	}
+	b = append(b, d.Verdict.String()...)
+	if d.Reason != "" {
+		b = append(append(b, ' '), d.Reason...)
+	}
+	if d.Status != 0 {
+		b = strconv.AppendInt(append(b, ' '), int64(d.Status), 10)
+	}
+	if d.Detail != "" {
+		b = append(append(append(b, " ("...), d.Detail...), ')')
+	}
+	return string(b)
 }
 
 // LogValue logs a decision as a group of its non-empty fields.

@@ -17,10 +17,16 @@ import (
 // EntryConfig configures an [Entry]. The zero value is safe: it trusts no proxy and applies every limit.
 type EntryConfig struct {
 	// TrustedProxies are the networks of the proxies in front, whose forwarding headers are believed. Empty: nobody is
-	// believed and every forwarding header a client sends is deleted.
+	// believed and every forwarding header a client sends is deleted. A network that is everybody (0.0.0.0/0, ::/0) is
+	// an error without InsecureTrustAll.
 	TrustedProxies []netip.Prefix
+	// InsecureTrustAll allows TrustedProxies to hold 0.0.0.0/0 and ::/0. Every client then chooses its own address, and
+	// so what limits and access lists by address see, unless nobody but the proxies can reach the gateway. It adds no
+	// network by itself: without such a network it is an error.
+	InsecureTrustAll bool
 	// ClientAddressHeader is the field in which the trusted proxies name the client: X-Forwarded-For (the default),
-	// Forwarded (RFC 7239), or another field that holds one address or a list, such as X-Real-IP.
+	// Forwarded (RFC 7239), or another field that holds one address or a list, such as X-Real-IP. Setting it without
+	// TrustedProxies is an error: nobody would be believed.
 	ClientAddressHeader string
 	// InsecureAppendForwardedFor keeps the X-Forwarded-For an untrusted client sent and has the proxy append to it, as
 	// Kong and nginx do. The client's address is not taken from it, but upstreams that read it leftmost are deceived.
@@ -36,7 +42,7 @@ type EntryConfig struct {
 	// is deleted, in every alias form.
 	OwnedHeaders []string
 	// PassHeaders are fields from the list of forwarding and override headers that clients may send all the same, such
-	// as X-HTTP-Method-Override. Identity headers cannot be passed.
+	// as X-HTTP-Method-Override. Identity headers cannot be passed, and a field that is not deleted anyway is an error.
 	PassHeaders []string
 	// ErrorHandler writes refusals instead of [WriteError]. The header fields that belong to the refusal, such as
 	// Retry-After, are set before it is called. It must answer; err is an [*Error] or wraps one, unless a plugin passed
@@ -78,12 +84,13 @@ const maxMethodLength = 32
 // see [EntryConfig.AllowEncodedSlash]), malformed hosts (400), and requests beyond the limits. It computes the canonical
 // path (RFC 3986 section 6.2.2) and hands it on in the request's URL; it resolves the client's address once, from the
 // trusted proxies; it deletes from the request's own header the names only a gateway may set: those that carry identity
-// (X-Consumer-*), those that carry forwarding (Forwarded, X-Forwarded-*, X-Real-IP, …) unless a trusted proxy sent them,
+// (X-Consumer-*), those that carry forwarding (Forwarded, X-Forwarded-*, X-Real-IP, …) unless a trusted proxy sent them
+// (of Forwarded and X-Forwarded-* the one kind that ClientAddressHeader says it writes),
 // and those that override the method or the URL. Names are recognised in every alias form (X_Consumer_Id,
 // x.consumer.id), since upstreams often fold them.
 //
 // An Entry is immutable and safe for concurrent use. A gateway has one built in; a service without a gateway makes it
-// the outermost middleware.
+// the outermost middleware. The zero Entry refuses every request, and so does the Wrap of a nil one.
 type Entry struct {
 	cfg        EntryConfig
 	proxies    proxySet
@@ -93,20 +100,12 @@ type Entry struct {
 	pass       canonical.NameSet
 }
 
-// identityHeaders are what the proxy tells upstreams about the caller.
-//
-//nolint:gochecknoglobals // a constant list
-var identityHeaders = []string{
-	"X-Consumer-Id", "X-Consumer-Custom-Id", "X-Consumer-Username", "X-Consumer-Groups", "X-Authenticated-Groups",
-	"X-Credential-Identifier", "X-Credential-Username", "X-Anonymous-Consumer", "X-Authenticated-Scope", "X-Authenticated-Userid",
-}
-
 // forwardingHeaders are what proxies in front may say about the original request, beside everything that begins with
 // X-Forwarded-.
 //
 //nolint:gochecknoglobals // a constant list
 var forwardingHeaders = []string{
-	"Forwarded", "X-Forwarded", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip",
+	fieldForwarded, "X-Forwarded", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip",
 	"Fastly-Client-Ip", "X-Original-Url", "X-Original-Uri", "X-Original-Host", "X-Rewrite-Url", "X-Host",
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Method", "X-Envoy-Original-Path",
 	"X-Originating-Ip", "X-Remote-Ip", "X-Remote-Addr", "X-Remote-User", "Remote-User", "Remote-Addr", "X-Client-Cert", "Client-Cert",
@@ -124,30 +123,27 @@ var framingHeaders = []string{
 func NewEntry(c EntryConfig) (*Entry, error) {
 	var errs []error
 	e := &Entry{cfg: c}
-	for i, p := range c.TrustedProxies {
-		if !p.IsValid() {
-			errs = append(errs, fmt.Errorf("policy: EntryConfig.TrustedProxies[%d] %q is not a network; use netip.ParsePrefix", i, p))
-			continue
-		}
-		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-		}
-		e.proxies = append(e.proxies, p.Masked())
-	}
+	e.proxies = c.trusted(&errs)
 	e.cfg.ClientAddressHeader = headerOr(&errs, "ClientAddressHeader", c.ClientAddressHeader, "X-Forwarded-For")
-	owned := slices.Clone(identityHeaders)
+	owned := canonical.IdentityHeaders()
 	for i, name := range c.OwnedHeaders {
 		owned = append(owned, headerOr(&errs, fmt.Sprintf("OwnedHeaders[%d]", i), name, ""))
 	}
 	owned = append(owned, "Proxy") // becomes HTTP_PROXY in a CGI program's environment
 	e.owned = canonical.NewNameSet(owned...)
+	e.forwarding = canonical.NewNameSet(append(slices.Clone(forwardingHeaders), e.cfg.ClientAddressHeader)...)
 	for i, name := range c.PassHeaders {
-		if headerOr(&errs, fmt.Sprintf("PassHeaders[%d]", i), name, ""); e.owned.Contains(name) {
-			errs = append(errs, fmt.Errorf("policy: EntryConfig.PassHeaders[%d] %q belongs to the gateway and cannot be passed", i, name))
+		before := len(errs)
+		headerOr(&errs, fmt.Sprintf("PassHeaders[%d]", i), name, "")
+		switch {
+		case len(errs) > before:
+		case e.owned.Contains(name):
+			errs = append(errs, fmt.Errorf("policy: EntryConfig.PassHeaders[%d] %q belongs to the gateway and cannot be passed; leave it out", i, name))
+		case !isForwarded(name) && !e.forwarding.Contains(name):
+			errs = append(errs, fmt.Errorf("policy: EntryConfig.PassHeaders[%d] %q is not a forwarding or override field and passes anyway; leave it out", i, name))
 		}
 	}
 	e.pass = canonical.NewNameSet(c.PassHeaders...)
-	e.forwarding = canonical.NewNameSet(append(slices.Clone(forwardingHeaders), e.cfg.ClientAddressHeader)...)
 	e.framing = canonical.NewNameSet(framingHeaders...)
 	e.cfg.MaxHeaderFields = orDefault(c.MaxHeaderFields, DefaultMaxHeaderFields)
 	e.cfg.MaxQueryParams = orDefault(c.MaxQueryParams, DefaultMaxQueryParams)
@@ -162,6 +158,41 @@ func NewEntry(c EntryConfig) (*Entry, error) {
 	return e, nil
 }
 
+// trusted returns the networks of c's proxies, and adds what is wrong with them to errs.
+func (c EntryConfig) trusted(errs *[]error) proxySet {
+	wrong := func(format string, args ...any) {
+		*errs = append(*errs, fmt.Errorf("policy: EntryConfig."+format, args...))
+	}
+	var set proxySet
+	everybody := false
+	for i, written := range c.TrustedProxies {
+		p := written
+		if !p.IsValid() {
+			wrong("TrustedProxies[%d] %q is not a network; use netip.ParsePrefix", i, written)
+			continue
+		}
+		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+		}
+		if p.Bits() == 0 {
+			everybody = true
+			if !c.InsecureTrustAll {
+				wrong("TrustedProxies[%d] %q is everybody, so that each client chooses its own address; "+
+					"list the networks of the proxies, or set InsecureTrustAll where nobody else can connect", i, written)
+			}
+		}
+		set = append(set, p.Masked())
+	}
+	if c.InsecureTrustAll && !everybody {
+		wrong("InsecureTrustAll %t is without effect, because no network in TrustedProxies is everybody; leave it out, or list 0.0.0.0/0 and ::/0", true)
+	}
+	if c.ClientAddressHeader != "" && len(c.TrustedProxies) == 0 {
+		wrong("ClientAddressHeader %q is set without TrustedProxies, so that it is never read; "+
+			"list the networks of the proxies that send it, or leave it out", c.ClientAddressHeader)
+	}
+	return set
+}
+
 func orDefault[T int | time.Duration](v, def T) T {
 	if v == 0 {
 		return def
@@ -174,20 +205,10 @@ func headerOr(errs *[]error, field, name, def string) string {
 	if name == "" && def != "" {
 		return def
 	}
-	if !isToken(name) {
-		*errs = append(*errs, fmt.Errorf("policy: EntryConfig.%s %q is not a header name (RFC 9110 section 5.1)", field, name))
+	if !canonical.Token(name) {
+		*errs = append(*errs, fmt.Errorf("policy: EntryConfig.%s %q is not a header name (RFC 9110 section 5.1); use letters, digits and hyphens", field, name))
 	}
 	return http.CanonicalHeaderKey(name)
-}
-
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // Name returns "entry".
@@ -198,43 +219,57 @@ func (*Entry) Contract() Contract { return Contract{Provides: []Fact{ClientAddre
 
 // Wrap returns a handler that guards next. Requests it refuses never reach next.
 func (e *Entry) Wrap(next http.Handler) http.Handler {
+	if e == nil {
+		e = &Entry{} // the zero Entry refuses everything
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w, x, err := e.Enter(w, r)
-		r = e.Bind(x, r)
+		v, err := e.Enter(w, r)
+		complete := false
+		defer func() { v.Leave(complete) }()
+		r = v.Bind(r)
 		if err != nil {
-			Refuse(w, r, e.Name(), err)
+			Refuse(v.Writer(), r, e.Name(), err)
 		} else {
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(v.Writer(), r)
 		}
-		e.Leave(w, x) // after a panic the connection is closed anyway
+		complete = true
 	})
 }
 
-// Enter, Bind and Leave are Wrap in three steps, for routers that look at the request in between. Enter judges r and
-// returns the writer and the Exchange to go on with; on an error, which is an [*Error], the request must be refused.
-// Bind returns the request to go on with. Leave is called once the answer is complete, not after a panic.
+// Visit is a request from [Entry.Enter] to its end.
+type Visit struct {
+	exchange *Exchange
+	writer   *respw.Writer
+	inner    bool                                                  // below another Entry
+	onError  func(w http.ResponseWriter, r *http.Request, e error) // that one's
+}
+
+// Enter is the first half of Wrap, for routers that look at the request before they go on with it. It judges r; on an
+// error, which is an [*Error], the request must be refused. In both cases one goes on with the Visit's writer and
+// request, and Visit.Leave must be called in the end, also after a panic.
 //
-// Below another Entry it keeps that one's Exchange, with the client address found there, and only looks at the path
-// again, which a handler in between may have changed; one that is not resolved is refused there.
-func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *Exchange, error) {
-	x := ExchangeFrom(r.Context())
-	var rw *respw.Writer
-	if x == nil {
-		x = newExchange(r)
+// Below another Entry it keeps that one's Exchange, client address, limits and bounds of progress. It deletes its own
+// OwnedHeaders as far as no Entry before did, and looks at the path again, which a handler in between may have changed;
+// one that is not resolved is refused there. Its ErrorHandler is in force until Leave.
+func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (Visit, error) {
+	v := Visit{exchange: ExchangeFrom(r.Context())}
+	if v.exchange == nil {
+		v.exchange = newExchange(r)
 		if _, ok := w.(*respw.Writer); !ok {
-			x.writer.Init(w)
-			rw = &x.writer
+			v.writer = &v.exchange.writer
+			v.writer.Init(w)
 		}
 	}
-	if rw == nil {
-		rw = respw.Wrap(w)
+	if v.writer == nil {
+		v.writer = respw.Wrap(w)
 	}
-	inner := x.Path() != ""
-	srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !inner && e.cfg.WriteProgress > 0 && (srv == nil || srv.WriteTimeout <= 0) {
-		rw.LimitWrites(e.cfg.WriteProgress)
-	}
-	if !inner {
+	x := v.exchange
+	v.inner = x.Path() != ""
+	if !v.inner {
+		srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+		if e.cfg.WriteProgress > 0 && (srv == nil || srv.WriteTimeout <= 0) {
+			v.writer.LimitWrites(e.cfg.WriteProgress)
+		}
 		limit := e.cfg.ReadProgress
 		if srv != nil && srv.ReadTimeout > 0 {
 			limit = 0
@@ -244,16 +279,62 @@ func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (http.ResponseWrit
 	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
 		// An HTTP/1.0 message with a Transfer-Encoding has no agreed end; net/http deletes the field before anyone can
 		// see it, so no such connection is used twice (RFC 9112 section 6.1).
-		rw.Header()["Connection"] = []string{"close"}
+		v.writer.Header()["Connection"] = []string{"close"}
 	}
-	err := e.admit(x, r, inner)
-	return rw, x, err
-}
-
-// admit runs the checks, cheapest first.
-func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	v.onError = x.onError
+	return v, e.admit(x, r, v.inner)
+}
+
+// Writer returns the writer to go on with.
+func (v Visit) Writer() http.ResponseWriter { return v.writer }
+
+// Exchange returns the request's Exchange.
+func (v Visit) Exchange() *Exchange { return v.exchange }
+
+// Bind returns the request to go on with: a shallow copy of r whose context holds the Exchange and whose URL has the
+// canonical path.
+func (v Visit) Bind(r *http.Request) *http.Request {
+	x := v.exchange
+	var r2 *http.Request
+	if ExchangeFrom(r.Context()) == x {
+		r2 = new(http.Request)
+		*r2 = *r
+	} else {
+		r2 = x.attach(r)
+	}
+	if u := r.URL; u != nil {
+		if path := x.Path(); path != "" && (u.EscapedPath() != path || u.RawPath != "" && u.RawPath != path || u.Scheme != "" || u.Host != "") {
+			r2.URL = &url.URL{RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+			canonical.SetPath(r2.URL, path)
+		}
+	}
+	x.body.bind(r2)
+	return r2
+}
+
+// Leave ends what Enter began. Complete says that the handler has returned, and not panicked. What it wrote is sent, and
+// whoever still reads the request body moves no deadlines any more.
+func (v Visit) Leave(complete bool) {
+	if complete {
+		v.writer.Finish()
+	}
+	if v.inner {
+		v.exchange.mu.Lock()
+		defer v.exchange.mu.Unlock()
+		v.exchange.onError = v.onError
+		return
+	}
+	if complete {
+		v.exchange.body.leave()
+	} else {
+		v.exchange.body.release()
+	}
+}
+
+// admit runs the checks, cheapest first. The caller holds x.mu.
+func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 	if !inner {
 		// First, so that the log of a refused request names the client too.
 		x.client, x.scheme = x.peer, schemeOf(r)
@@ -265,9 +346,12 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 	if e.cfg.ErrorHandler != nil || !inner {
 		x.onError = e.cfg.ErrorHandler
 	}
+	// Before any refusal: gateway-wide plugins see refused requests too.
 	if !inner {
-		// Before any refusal: gateway-wide plugins see refused requests too.
+		x.entry = e
 		e.clean(r.Header, x.trusted)
+	} else if x.entry != e {
+		e.cleanOwned(r.Header, x)
 	}
 	if err := e.checkTarget(r); err != nil {
 		return err
@@ -305,7 +389,7 @@ func schemeOf(r *http.Request) string {
 // count. A proxy that speaks Forwarded passes X-Forwarded-Proto on as the client sent it, so only one of them is read.
 func (e *Entry) forwardedScheme(h http.Header, scheme string) string {
 	last := ""
-	if v := h["Forwarded"]; e.cfg.ClientAddressHeader == "Forwarded" {
+	if v := h[fieldForwarded]; e.cfg.ClientAddressHeader == fieldForwarded {
 		if len(v) > 0 {
 			last = lastForwarded(v[len(v)-1], "proto")
 		}
@@ -350,7 +434,7 @@ func (e *Entry) checkTarget(r *http.Request) error {
 	if len(r.Method) > maxMethodLength {
 		return &Error{Status: http.StatusNotImplemented, Code: "method_too_long", Message: "Method not implemented"}
 	}
-	if r.Method != "" && !isToken(r.Method) { // "" means GET to net/http
+	if r.Method != "" && !canonical.Token(r.Method) { // "" means GET to net/http
 		return badRequest("bad_method", errMethod)
 	}
 	if r.ProtoMajor == 1 && r.ProtoMinor > 1 {
@@ -395,9 +479,11 @@ func (e *Entry) checkLimits(r *http.Request) error {
 	return nil
 }
 
-// clean deletes the header names a client may not set.
+// clean deletes the header names a client may not set. Of X-Forwarded-* and Forwarded a proxy writes one kind and passes
+// on what clients send under the names of the other.
 func (e *Entry) clean(h http.Header, trusted bool) {
-	dropNominated(h)
+	canonical.DropNominated(h)
+	rfc7239 := e.cfg.ClientAddressHeader == fieldForwarded
 	for name := range h {
 		switch {
 		case e.owned.Contains(name):
@@ -411,49 +497,28 @@ func (e *Entry) clean(h http.Header, trusted bool) {
 				continue
 			}
 			// http.CanonicalHeaderKey leaves names with a space or such as they are, so an exact one is its own key.
-			if (!trusted || strings.ContainsAny(name, "_.") || http.CanonicalHeaderKey(name) != name) && !e.passes(name) {
+			if (!trusted || rfc7239 || strings.ContainsAny(name, "_.") || http.CanonicalHeaderKey(name) != name) && !e.passes(name) {
 				delete(h, name)
 			}
 		case e.forwarding.Contains(name):
-			if (!trusted || !e.forwarding.Exact(name)) && !e.passes(name) {
+			if (!trusted || name == fieldForwarded && !rfc7239 || !e.forwarding.Exact(name)) && !e.passes(name) {
 				delete(h, name)
 			}
 		}
 	}
 }
 
-// dropNominated deletes the fields that Connection names, which end at this hop (RFC 9110 section 7.6.1), and forgets
-// their names: what a plugin sets later under such a name must not be taken for the client's.
-func dropNominated(h http.Header) {
-	lines := h["Connection"]
-	if len(lines) == 0 {
-		return
-	}
-	if len(lines) == 1 && (strings.EqualFold(lines[0], "keep-alive") || strings.EqualFold(lines[0], "close")) {
-		return
-	}
-	var keep []string
-	for _, line := range lines {
-		for token := range strings.SplitSeq(line, ",") {
-			token = strings.ToLower(strings.Trim(token, " \t"))
-			switch token {
-			case "":
-			case "close", "keep-alive", "upgrade", "te", "http2-settings": // what the hop itself still needs to see
-				if !slices.Contains(keep, token) {
-					keep = append(keep, token)
-				}
-			default:
-				if name := http.CanonicalHeaderKey(token); !canonical.EndToEnd(name) {
-					delete(h, name)
-				}
-			}
+// cleanOwned deletes the owned names that no Entry outside has deleted: behind one that has, a plugin may have set them.
+func (e *Entry) cleanOwned(h http.Header, x *Exchange) {
+	for name := range h {
+		if e.owned.Contains(name) && !x.entry.owned.Contains(name) &&
+			!slices.ContainsFunc(x.inner, func(o *Entry) bool { return o.owned.Contains(name) }) {
+			delete(h, name)
 		}
 	}
-	if keep == nil {
-		delete(h, "Connection")
-		return
+	if !slices.Contains(x.inner, e) {
+		x.inner = append(x.inner, e)
 	}
-	h["Connection"] = []string{strings.Join(keep, ", ")}
 }
 
 func (e *Entry) passes(name string) bool { return e.pass.Exact(name) }
@@ -475,32 +540,4 @@ func isForwarded(name string) bool {
 		}
 	}
 	return true
-}
-
-// Bind returns the request to go on with; see [Entry.Enter]. It is a shallow copy of r whose context holds x and whose
-// URL has the canonical path.
-func (e *Entry) Bind(x *Exchange, r *http.Request) *http.Request {
-	var r2 *http.Request
-	if ExchangeFrom(r.Context()) == x {
-		r2 = new(http.Request)
-		*r2 = *r
-	} else {
-		r2 = x.attach(r)
-	}
-	if u := r.URL; u != nil {
-		if path := x.Path(); path != "" && (u.EscapedPath() != path || u.RawPath != "" && u.RawPath != path || u.Scheme != "" || u.Host != "") {
-			r2.URL = &url.URL{RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
-			canonical.SetPath(r2.URL, path)
-		}
-	}
-	x.body.bind(r2)
-	return r2
-}
-
-// Leave ends what [Entry.Enter] began: it lifts the deadlines set for this request.
-func (e *Entry) Leave(w http.ResponseWriter, x *Exchange) {
-	if rw, ok := w.(*respw.Writer); ok {
-		rw.Finish()
-	}
-	x.body.leave()
 }

@@ -61,7 +61,7 @@ func TestEntryCleansHeaders(t *testing.T) {
 	always := []string{"Accept", "Api_key", "Authorization", "Connection", "X-Http-Method-Override"}
 	for peer, want := range map[string][]string{
 		"192.0.2.1:1": always,
-		"10.0.0.1:1":  append([]string{"Client-Cert", "Forwarded", "X-Forwarded-For", "X-Forwarded-Whatever", "X-Original-Url", "X-Real-Ip"}, always...),
+		"10.0.0.1:1":  append([]string{"Client-Cert", "X-Forwarded-For", "X-Forwarded-Whatever", "X-Original-Url", "X-Real-Ip"}, always...),
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr, r.Header = peer, sent.Clone()
@@ -74,6 +74,53 @@ func TestEntryCleansHeaders(t *testing.T) {
 		})).ServeHTTP(httptest.NewRecorder(), r)
 		require.ElementsMatch(t, want, got, peer)
 	}
+}
+
+// Of the two kinds of forwarding fields a proxy writes one, and passes on what clients send under the other's names.
+func TestEntryBelievesOneKindOfForwarding(t *testing.T) {
+	t.Parallel()
+	e := trusting(t, policy.EntryConfig{ClientAddressHeader: "Forwarded", PassHeaders: []string{"X-Forwarded-Whatever"}})
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr = "10.0.0.1:1"
+	r.Header = http.Header{
+		"Forwarded": {"for=1.1.1.1"}, "X-Forwarded-For": {"6.6.6.6"}, "X-Forwarded-Host": {"evil"}, "X-Forwarded-Whatever": {"1"}, "X-Real-Ip": {"1.1.1.1"},
+	}
+	e.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		require.Equal(t, http.Header{"Forwarded": {"for=1.1.1.1"}, "X-Forwarded-Whatever": {"1"}, "X-Real-Ip": {"1.1.1.1"}}, r.Header)
+	})).ServeHTTP(httptest.NewRecorder(), r)
+}
+
+// An inner Entry deletes what it owns and nobody outside has deleted, and lets in what a plugin between has set.
+func TestInnerEntry(t *testing.T) {
+	t.Parallel()
+	outer := policy.Must(policy.NewEntry(policy.EntryConfig{OwnedHeaders: []string{"X-Both"}}))
+	middle := policy.Must(policy.NewEntry(policy.EntryConfig{OwnedHeaders: []string{"X-Middle"}, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+		w.WriteHeader(http.StatusTeapot)
+	}}))
+	inner := policy.Must(policy.NewEntry(policy.EntryConfig{OwnedHeaders: []string{"X-Both", "X-Middle", "X-Inner"}}))
+	set := func(name string, next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Set(name, "ours")
+			next.ServeHTTP(w, r)
+		})
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	for _, name := range []string{"X-Both", "X-Middle", "X_inner", "X-Consumer-Id"} {
+		r.Header[name] = []string{"forged"}
+	}
+	w := httptest.NewRecorder()
+	outer.Wrap(set("X-Both", middle.Wrap(set("X-Middle", inner.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		require.Equal(t, http.Header{"X-Both": {"ours"}, "X-Middle": {"ours"}}, r.Header)
+	})))))).ServeHTTP(w, r)
+	require.Equal(t, http.StatusOK, w.Code)
+
+	// Further out the inner one's ErrorHandler is not in force any more.
+	w = httptest.NewRecorder()
+	outer.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		middle.Wrap(http.HandlerFunc(nothing)).ServeHTTP(httptest.NewRecorder(), r)
+		policy.Refuse(w, r, "outer", &policy.Error{Status: http.StatusBadGateway})
+	})).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Equal(t, http.StatusBadGateway, w.Code)
 }
 
 func TestClientAddress(t *testing.T) {
@@ -109,6 +156,8 @@ func TestClientAddress(t *testing.T) {
 		"forwarded obfuscated":     {"Forwarded", []string{`for=1.1.1.1, for=_hidden`}, "10.0.0.1:1", "10.0.0.1"},
 		"forwarded twice":          {"Forwarded", []string{`for=1.1.1.1;for=2.2.2.2`}, "10.0.0.1:1", "10.0.0.1"},
 		"forwarded quoted comma":   {"Forwarded", []string{`for=6.6.6.6;host="a,for=1.1.1.1", for=2.2.2.2`}, "10.0.0.1:1", "2.2.2.2"},
+		"forwarded open quote":     {"Forwarded", []string{`x="a, for=2.2.2.2;proto=https`}, "10.0.0.1:1", "2.2.2.2"},
+		"forwarded open before":    {"Forwarded", []string{`for="_a, for=3.3.3.3, for="10.0.0.3:80"`}, "10.0.0.1:1", "3.3.3.3"},
 		"forwarded without for":    {"Forwarded", []string{`proto=https`}, "10.0.0.1:1", "10.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,6 +273,55 @@ func TestNewEntryReportsAllProblems(t *testing.T) {
 	})
 	for _, want := range []string{"TrustedProxies[0]", `ClientAddressHeader "a b"`, `OwnedHeaders[0] ""`, `PassHeaders[0] "X_Consumer_ID"`, `PassHeaders[1] "c:d"`} {
 		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestNewEntryRefuses(t *testing.T) {
+	t.Parallel()
+	proxies := func(networks ...string) []netip.Prefix {
+		var p []netip.Prefix
+		for _, n := range networks {
+			p = append(p, netip.MustParsePrefix(n))
+		}
+		return p
+	}
+	for _, c := range []struct {
+		config policy.EntryConfig
+		want   string // "" for none
+	}{
+		{policy.EntryConfig{TrustedProxies: proxies("10.0.0.0/8", "0.0.0.0/0")},
+			`policy: EntryConfig.TrustedProxies[1] "0.0.0.0/0" is everybody, so that each client chooses its own address; list the networks of the proxies, or set InsecureTrustAll where nobody else can connect`},
+		{policy.EntryConfig{TrustedProxies: proxies("::/0")}, `TrustedProxies[0] "::/0" is everybody`},
+		{policy.EntryConfig{TrustedProxies: proxies("::ffff:0.0.0.0/96")}, `TrustedProxies[0] "::ffff:0.0.0.0/96" is everybody`},
+		{policy.EntryConfig{TrustedProxies: proxies("0.0.0.0/0", "::/0"), InsecureTrustAll: true}, ""},
+		{policy.EntryConfig{InsecureTrustAll: true}, `EntryConfig.InsecureTrustAll true is without effect, because no network in TrustedProxies is everybody; leave it out, or list 0.0.0.0/0 and ::/0`},
+		{policy.EntryConfig{ClientAddressHeader: "X-Real-IP"}, `EntryConfig.ClientAddressHeader "X-Real-IP" is set without TrustedProxies, so that it is never read; list the networks of the proxies that send it, or leave it out`},
+		{policy.EntryConfig{PassHeaders: []string{"Nope"}}, `EntryConfig.PassHeaders[0] "Nope" is not a forwarding or override field and passes anyway; leave it out`},
+		{policy.EntryConfig{PassHeaders: []string{"Host"}}, `PassHeaders[0] "Host" is not a forwarding`},
+		{policy.EntryConfig{PassHeaders: []string{"x-forwarded-anything", "x-real-ip", "Forwarded"}}, ""},
+		{policy.EntryConfig{TrustedProxies: proxies("10.0.0.0/8"), ClientAddressHeader: "Edge-Ip", PassHeaders: []string{"Edge-IP"}}, ""},
+		{policy.EntryConfig{PassHeaders: []string{"X-Tenant"}, OwnedHeaders: []string{"X-Tenant"}}, `PassHeaders[0] "X-Tenant" belongs to the gateway and cannot be passed; leave it out`},
+	} {
+		_, err := policy.NewEntry(c.config)
+		if c.want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, c.want)
+		require.NotContains(t, err.Error(), "\n", "one mistake is one problem")
+	}
+}
+
+func TestZeroEntryRefuses(t *testing.T) {
+	t.Parallel()
+	for _, e := range []*policy.Entry{nil, {}} {
+		for _, target := range []string{"/", "/a?b=c", "*"} {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.URL.Path = target
+			e.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached") })).ServeHTTP(w, r)
+			require.GreaterOrEqual(t, w.Code, 400)
+		}
 	}
 }
 

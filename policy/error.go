@@ -69,7 +69,11 @@ const internalMessage = "An unexpected error occurred"
 
 // Refuse answers a request that the plugin named by will not pass on. It is the one way to refuse: it appends to the
 // decision record, marks the answer as made by the gateway, and has it written by the gateway's ErrorHandler, or by
-// [WriteError] when there is none. An err that is not an [*Error] is answered as 500 without its text.
+// [WriteError] when there is none. An err that is not an [*Error], nor wraps one, is answered as 500 without its text.
+//
+// Neither Refuse nor WriteError changes err, and the header they send is a copy: a plugin may make its refusals once, in
+// its constructor, and use one value for many requests at the same time. The decision record keeps err, and an
+// ErrorHandler is given it; neither is a reason to change it.
 //
 // The plugin returns after calling it. When the head of an answer was sent already, it aborts the answer by panicking
 // with [http.ErrAbortHandler]: a half-sent answer is never completed.

@@ -3,10 +3,12 @@ package policy_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -173,4 +175,46 @@ func TestVerdictsAndLogValues(t *testing.T) {
 	require.NotContains(t, id.LogValue().String(), "private")
 	require.Contains(t, id.LogValue().String(), "ann")
 	require.Empty(t, (*policy.Consumer)(nil).LogValue().String())
+}
+
+func TestDecisionString(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]policy.Decision{
+		"allowed":                               {},
+		"key-auth allowed":                      {Policy: "key-auth"},
+		"key-auth allowed authenticated":        {Policy: "key-auth", Reason: "authenticated"},
+		"p skipped preflight":                   {Policy: "p", Verdict: policy.Skipped, Reason: "preflight"},
+		"p refused r 403 (d)":                   {Policy: "p", Verdict: policy.Refused, Reason: "r", Detail: "d", Status: 403, Err: errors.New("e")},
+		"p would_refuse limit_exceeded 429 (m)": {Policy: "p", Verdict: policy.WouldRefuse, Reason: "limit_exceeded", Detail: "m", Status: 429},
+	} {
+		require.Equal(t, want, d.String())
+		require.Equal(t, want, fmt.Sprint(d))
+		require.Equal(t, "["+want+"]", fmt.Sprint([]policy.Decision{d}))
+	}
+}
+
+// TestSharedRefusal: one value serves all requests, at the same time and whatever becomes of the answers.
+func TestSharedRefusal(t *testing.T) {
+	t.Parallel()
+	shared := &policy.Error{Status: 401, Code: "c", Message: "m", Header: http.Header{"www-authenticate": {"A", "B"}}, Err: errors.New("cause")}
+	before := *shared
+	before.Header = shared.Header.Clone()
+	entry := policy.Must(policy.NewEntry(policy.EntryConfig{ErrorHandler: policy.WriteError}))
+	handlers := []http.Handler{nil, nil}
+	handlers[0] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = policy.OnHeader(w, func(_ int, h http.Header) {
+			h["Www-Authenticate"][0] = "changed"
+			h["Www-Authenticate"] = append(h["Www-Authenticate"], "more")
+		})
+		policy.Refuse(w, r, "p", shared)
+	})
+	handlers[1] = entry.Wrap(handlers[0])
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			handlers[i%2].ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		})
+	}
+	wg.Wait()
+	require.Equal(t, before, *shared)
 }

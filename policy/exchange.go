@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,10 +31,13 @@ type Exchange struct {
 	host, port   string
 	path         string
 	onError      func(http.ResponseWriter, *http.Request, error)
+	entry        *Entry   // the outermost
+	inner        []*Entry // further ones, as far as they had something to delete
 
 	// From routing and the plugins.
 	route, pattern string
 	matched        string
+	stripped       string
 	forward        *Forward
 	version        string
 	requestID      string
@@ -211,6 +215,27 @@ func (x *Exchange) MatchedPath() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.matched
+}
+
+// SetStrippedPath records that prefix was taken off the beginning of the path for what is further in. Who is there may
+// take off more, which is put behind.
+func (x *Exchange) SetStrippedPath(prefix string) {
+	if x == nil {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stripped += strings.TrimSuffix(prefix, "/")
+}
+
+// StrippedPath returns what was taken off the beginning of [Exchange.Path], without a slash at its end.
+func (x *Exchange) StrippedPath() string {
+	if x == nil {
+		return ""
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.stripped
 }
 
 // SetForward records how the route wants its upstream request made. Gateways call it; f is not changed afterwards.

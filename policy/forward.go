@@ -19,8 +19,9 @@ type Forward struct {
 	Host string
 	// Rewrite changes the outgoing request last, after the hop-by-hop fields have gone and before the gateway sets the
 	// header fields it owns, so that it cannot be undone by a client's Connection header nor forge an identity. in is
-	// read-only. What it does to path, query and header of out counts; method, host, target, body and framing are
-	// restored. Only upstreams call it. Nil changes nothing.
+	// read-only. What it does to path, query and header of out counts, the path in its canonical form; method, host, target,
+	// body and framing are restored. A path or query that cannot be sent is a 500. Only upstreams call it. Nil changes
+	// nothing.
 	Rewrite func(in, out *http.Request)
 	// Timeouts that are set replace those of the upstream.
 	Timeouts Timeouts

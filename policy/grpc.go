@@ -4,16 +4,13 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // isGRPC reports whether r is a gRPC call. gRPC-Web is not: its clients read the HTTP status.
 func isGRPC(r *http.Request) bool {
-	v := r.Header["Content-Type"]
-	if len(v) != 1 || r.Method != http.MethodPost || r.ProtoMajor < 2 { // gRPC has no HTTP/1
-		return false
-	}
-	rest, ok := strings.CutPrefix(strings.ToLower(v[0]), "application/grpc")
-	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+	return r.Method == http.MethodPost && r.ProtoMajor >= 2 && canonical.GRPC(r.Header) // gRPC has no HTTP/1
 }
 
 // writeGRPC answers with headers only, as the gRPC protocol has it for calls that fail before a message ("Trailers-Only").

@@ -14,7 +14,8 @@ import (
 // returned. The function registered last runs first, so that an outer plugin sees what the inner ones did. The returned
 // writer passes Flush, Hijack, deadlines and io.ReaderFrom through, and can be unwrapped by [http.ResponseController].
 // A function registered after the head was sent never runs. When nobody writes anything at all, the head is sent by
-// net/http after all handlers have returned, and f runs for it only below a gateway or an [Entry].
+// net/http after all handlers have returned, and f runs for it only where a gateway or an [Entry] made the writer: with
+// none around, and with a writer of somebody else's between, f does not see such an answer.
 func OnHeader(w http.ResponseWriter, f func(status int, h http.Header)) http.ResponseWriter {
 	rw := respw.Wrap(w)
 	rw.OnHeader(f)

@@ -60,3 +60,42 @@ func TestKeys(t *testing.T) {
 	require.Empty(t, policy.ByConsumer().Or(policy.ByClientAddress()).Requires, "a fallback makes a preference of a requirement")
 	require.Equal(t, "consumer|client_address", policy.ByConsumer().Or(policy.ByClientAddress()).Name)
 }
+
+// TestBrokenKeys: a key made of wrong arguments says so, and has no value.
+func TestBrokenKeys(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header[""] = []string{"x"}
+	f := func(*http.Request) string { return "x" }
+	for _, c := range []struct {
+		key  policy.Key
+		want string
+	}{
+		{policy.ByFunc("x", nil), `policy: ByFunc: the function of "x" is nil; give the function that returns a request's value`},
+		{policy.ByFunc("", f), `policy: ByFunc: the name "" is empty; it is part of what is counted, and keeps different keys apart`},
+		{policy.ByHeader(""), `policy: ByHeader: "" is not a header name (RFC 9110 section 5.1); use letters, digits and hyphens, as in X-Tenant`},
+		{policy.ByHeader("a b"), `policy: ByHeader: "a b" is not a header name`},
+		{policy.ByHeader("host"), `policy: ByHeader: "Host" is not among the header fields of a request; use ByFunc with a function that returns r.Host`},
+		{policy.ByCookie(""), `policy: ByCookie: "" is not a cookie's name (RFC 6265 section 4.1.1); use letters, digits and hyphens, as in session`},
+		{policy.ByCookie("a;b"), `policy: ByCookie: "a;b" is not a cookie's name`},
+	} {
+		require.ErrorContains(t, c.key.Err(), c.want)
+		got, ok := c.key.Of([]byte("before"), r)
+		require.False(t, ok)
+		require.Equal(t, "before", string(got))
+
+		good := policy.ByFunc("f", f)
+		for _, either := range []policy.Key{c.key.Or(good), good.Or(c.key)} {
+			require.ErrorContains(t, either.Err(), c.want)
+			got, ok = either.Of(nil, r)
+			require.True(t, ok, "the other one has a value")
+			require.Equal(t, "f\x00x", string(got))
+		}
+	}
+	both := policy.ByFunc("a", nil).Or(policy.ByFunc("b", nil)).Or(policy.ByFunc("c", nil))
+	for _, name := range []string{"a", "b", "c"} {
+		require.ErrorContains(t, both.Err(), `the function of "`+name+`" is nil`)
+	}
+	require.NoError(t, policy.Key{}.Err())
+	require.NoError(t, policy.ByConsumer().Or(policy.ByHeader("X-Tenant")).Or(policy.ByCookie("s")).Err())
+}

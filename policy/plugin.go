@@ -10,7 +10,11 @@ import (
 // Wrap may be called any number of times, from any goroutine, also during traffic. It is cheap and starts nothing:
 // state lives in the plugin, so that one plugin may wrap many handlers and share its state among them.
 //
-// A plugin may also have Name() string and Contract() [Contract]; see [NameOf] and [ContractOf].
+// A plugin may also have Name() string and Contract() [Contract]; see [NameOf] and [ContractOf]. Without a name it is
+// listed by its Go type.
+//
+// Of a contract, a gateway checks today that no plugin on a Streaming route buffers. Whether what a plugin Requires is
+// provided outside it is not checked: an access list before the authentication it needs starts, and refuses everybody.
 type Plugin interface {
 	Wrap(next http.Handler) http.Handler
 }
@@ -27,8 +31,8 @@ func (f PluginFunc) Wrap(next http.Handler) http.Handler {
 	return f(next)
 }
 
-// Describe gives middleware a name and a contract, so that it can be reported, ordered and verified like a policy of
-// this module. A nil wrap passes every request on.
+// Describe gives middleware a name and a contract, as the policies of this module have them: listings name it, and a
+// gateway checks as much of the contract as it does for any [Plugin]. A nil wrap passes every request on.
 func Describe(name string, c Contract, wrap func(next http.Handler) http.Handler) Plugin {
 	return &described{PluginFunc: wrap, name: name, contract: c.clone()}
 }

@@ -3,12 +3,14 @@ package policy
 import (
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // progressBody is a request body whose reads must make progress: each moves the connection's read deadline on. It lives
-// in the Exchange, so it costs no allocation. Like every body it is read by one goroutine at a time.
+// in the Exchange, so it costs no allocation. Like every body it is read by one goroutine at a time, which may outlive the
+// handler.
 type progressBody struct {
 	body    io.ReadCloser
 	control http.ResponseController
@@ -18,7 +20,9 @@ type progressBody struct {
 	got     int64         // bytes so far
 	waited  time.Duration // for them
 	stream  bool          // an HTTP/2 stream or later
-	done    bool          // no deadline is to be set, or none any more
+
+	mu   sync.Mutex // for done and the deadline: a Read may be under way when the handler returns
+	done bool       // no deadline is to be set, or none any more
 
 	// touched and ended are for those who answer while another goroutine may still read.
 	touched, ended atomic.Bool
@@ -46,20 +50,25 @@ func (b *progressBody) bind(r *http.Request) {
 // so there it is lifted after each.
 func (b *progressBody) Read(p []byte) (int, error) {
 	b.touched.Store(true)
-	if b.done {
-		return b.read(p)
-	}
 	now := time.Now()
-	left := b.left()
-	if b.stream || left < b.limit || now.Sub(b.armed) > b.limit/8 {
+	if left := b.left(); b.stream || left < b.limit || now.Sub(b.armed) > b.limit/8 {
 		b.armed = now
-		if b.control.SetReadDeadline(now.Add(left)) != nil {
-			b.done = true
-		}
+		b.set(now.Add(left), false)
 	}
-	n, err := b.read(p)
+	n, err := b.body.Read(p)
 	b.got += int64(n)
 	b.waited += time.Since(now)
+	switch {
+	case err == io.EOF:
+		b.ended.Store(true)
+		// From now on net/http watches an HTTP/1 connection for the client's leaving: with the deadline armed it would
+		// take its passing for that.
+		b.set(time.Time{}, true)
+	case err != nil:
+		b.release() // and the deadline bounds what the server still reads of the body
+	case b.stream:
+		b.set(time.Time{}, false)
+	}
 	return n, err
 }
 
@@ -71,33 +80,42 @@ func (b *progressBody) left() time.Duration {
 	return min(b.limit, b.limit+time.Duration(b.got/int64(b.rate))*time.Second-b.waited)
 }
 
-func (b *progressBody) read(p []byte) (int, error) {
-	n, err := b.body.Read(p)
-	if err == io.EOF {
-		b.ended.Store(true)
+// set moves the deadline, unless that is over.
+func (b *progressBody) set(t time.Time, last bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.done {
+		b.done = b.control.SetReadDeadline(t) != nil || last
 	}
-	if (err != nil || b.stream) && !b.done {
-		// After the end of an HTTP/1 body net/http watches the connection for the client's leaving: with the deadline
-		// armed it would take its passing for that.
-		b.done = err != nil
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // state reports whether nobody has read from the body, and whether somebody has read it to its end.
 func (b *progressBody) state() (untouched, ended bool) { return !b.touched.Load(), b.ended.Load() }
 
-// release leaves the deadline to the caller from now on.
-func (b *progressBody) release() { b.done = true }
+// release leaves the deadline as it is from now on. Once the handler has returned nobody may move it: it is the next
+// request's, and on HTTP/2 there is nothing left to move.
+func (b *progressBody) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = true
+}
 
-// Close closes the body.
-func (b *progressBody) Close() error { return b.body.Close() }
+// Close closes the body, for which net/http reads some of what is left.
+func (b *progressBody) Close() error {
+	if !b.stream {
+		b.set(time.Now().Add(b.limit), false)
+	}
+	return b.body.Close()
+}
 
 // leave bounds what the server reads of an unread body after the answer. The server sets a new deadline for the next
 // request by itself.
 func (b *progressBody) leave() {
-	if b.body != nil && !b.done && !b.stream {
-		_ = b.control.SetReadDeadline(time.Now().Add(b.limit))
+	if b.body == nil {
+		return
 	}
+	if !b.stream {
+		b.set(time.Now().Add(b.limit), true)
+	}
+	b.release()
 }

@@ -329,10 +329,10 @@ func TestExtremes(t *testing.T) {
 	const most = min(1<<40, math.MaxInt)
 	longest := 10 * 365 * 24 * time.Hour
 	limits := []ratelimit.Limit{
-		{Name: "fast", Requests: most, Window: 1},
+		{Name: "fast", Requests: most, Window: time.Millisecond},
 		{Name: "slow", Requests: 1, Window: longest, Burst: most},
 		{Name: "big", Requests: most, Window: longest},
-		{Name: "small", Requests: 1, Window: 1},
+		{Name: "small", Requests: 1, Window: time.Millisecond},
 	}
 	for _, a := range algorithms {
 		for _, limit := range limits {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-go/gateway/policy"
@@ -22,7 +23,7 @@ type Config struct {
 	Algorithm Algorithm
 	// Key says which requests are counted together. The zero Key counts by consumer and, where there is none, by client
 	// address. Requests for which a key has no value are counted together: they share one counter, they are not
-	// without a limit. policy.Key{Name: "everyone"} counts all requests together.
+	// without a limit. policy.Key{Name: "everyone"} counts all requests together. What its Err reports is an error.
 	Key policy.Key
 	// Cost says how much of the limits a request takes. Nil counts each as 1. A request of cost 0 passes without being
 	// counted, a negative cost counts as 1. A cost beyond what a limit admits at once is refused whatever is left. It is
@@ -34,7 +35,7 @@ type Config struct {
 
 	// Headers chooses the fields that tell clients how the limits stand. Default HeadersDraft | HeadersPeriod.
 	Headers Headers
-	// HideHeaders sends none of them. Refusals have a Retry-After all the same.
+	// HideHeaders sends none of them. Refusals have a Retry-After all the same. It excludes Headers.
 	HideHeaders bool
 	// Status is the status of a refusal, 400 to 599. Default 429.
 	Status int
@@ -68,13 +69,8 @@ func (c Config) withDefaults() (Config, error) {
 		wrong("Algorithm is %d; use TokenBucket, FixedWindow or SlidingWindow", c.Algorithm)
 	}
 	c.Limits = checkLimits(&errs, c.Limits, c.Algorithm)
-	switch {
-	case c.Key.Name != "":
-	case c.Key.Of != nil:
-		wrong("Key has no Name; give it one, or make the key with policy.ByFunc")
-	case len(c.Key.Requires) > 0:
-		wrong("Key requires %q but has neither Name nor Of; use a key such as policy.ByConsumer()", c.Key.Requires)
-	default:
+	c.checkKey(&errs)
+	if c.Key.Name == "" {
 		c.Key = policy.ByConsumer().Or(policy.ByClientAddress())
 	}
 	if c.MaxKeys < 0 || c.MaxKeys > mostKeys {
@@ -82,6 +78,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Headers&^allHeaders != 0 {
 		wrong("Headers is %#x; use a combination of HeadersDraft, HeadersPeriod and HeadersReset", uint(c.Headers))
+	}
+	if c.HideHeaders && c.Headers != 0 {
+		wrong("Headers is %#x and HideHeaders is set, which sends none of them; leave one of the two out", uint(c.Headers))
 	}
 	if c.Status != 0 && (c.Status < 400 || c.Status > 599) {
 		wrong("Status is %d; use 400 to 599", c.Status)
@@ -100,6 +99,21 @@ func (c Config) withDefaults() (Config, error) {
 	c.Message = cmp.Or(c.Message, DefaultMessage)
 	c.StoreTimeout = cmp.Or(c.StoreTimeout, DefaultStoreTimeout)
 	return c, nil
+}
+
+func (c Config) checkKey(errs *[]error) {
+	wrong := func(format string, args ...any) { *errs = append(*errs, fmt.Errorf("ratelimit: "+format, args...)) }
+	switch err := c.Key.Err(); {
+	case err != nil:
+		for problem := range strings.Lines(err.Error()) { // one for each side of an Or
+			wrong("Key: %s", strings.TrimSuffix(problem, "\n"))
+		}
+	case c.Key.Name != "":
+	case c.Key.Of != nil:
+		wrong("Key has no Name; give it one, or make the key with policy.ByFunc")
+	case len(c.Key.Requires) > 0:
+		wrong("Key requires %q but has neither Name nor Of; use a key such as policy.ByConsumer()", c.Key.Requires)
+	}
 }
 
 func (c Config) checkStore(errs *[]error) {

@@ -85,7 +85,7 @@ func TestHeaders(t *testing.T) {
 			[]string{`Ratelimit: "tenth";r=0;t=1`, `Ratelimit-Policy: "tenth";q=1`, "Retry-After: 1"},
 		},
 		{
-			"a moment is a second", ratelimit.Config{Limits: []ratelimit.Limit{{Name: "moment", Requests: 1, Window: 500}}, HideHeaders: true},
+			"a moment is a second", ratelimit.Config{Limits: []ratelimit.Limit{{Name: "moment", Requests: 1, Window: time.Millisecond}}, HideHeaders: true},
 			nil,
 			[]string{"Retry-After: 1"},
 		},
@@ -233,5 +233,24 @@ func TestRefusalForms(t *testing.T) {
 				require.Equal(t, "8", w.Header().Get("Grpc-Status"))
 			}
 		})
+	}
+}
+
+// An answer nobody writes has the fields, whatever stands around the limiter.
+func TestHeadersOfEmptyAnswers(t *testing.T) {
+	t.Parallel()
+	limiter := policy.Must(ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerMinute(5)}}))
+	empty := limiter.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	entry := policy.Must(policy.NewEntry(policy.EntryConfig{}))
+	for name, h := range map[string]http.Handler{
+		"alone": empty,
+		"entry": entry.Wrap(empty),
+		"foreign writer": entry.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			empty.ServeHTTP(struct{ http.ResponseWriter }{w}, r)
+		})),
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		require.Equal(t, "5", w.Header().Get("X-Ratelimit-Limit-Minute"), name)
 	}
 }

@@ -19,6 +19,7 @@ const (
 // reading fits an int64 of nanoseconds.
 const (
 	maxRequests = 1 << 40
+	minWindow   = time.Millisecond // shorter ones are numbers without a unit
 	maxWindow   = 10 * year
 	maxLimits   = 16
 )
@@ -31,7 +32,7 @@ type Limit struct {
 	Name string
 	// Requests is how many the limit admits per Window. At least 1.
 	Requests int
-	// Window is the stretch of time. More than 0, at most ten years.
+	// Window is the stretch of time, a millisecond to ten years. Mind the unit: 60 alone is 60 nanoseconds.
 	Window time.Duration
 	// Burst is how many may come at once, the size of the bucket. Only [TokenBucket] knows it. 0 means Requests.
 	Burst int
@@ -101,7 +102,8 @@ func checkLimits(errs *[]error, limits []Limit, a Algorithm) []Limit {
 		}
 		field := fmt.Sprintf("Limits[%d]", i)
 		if l.Name == "" {
-			wrong("%s has no Name; only windows of a second, minute, hour, day, month or year have one by default", field)
+			wrong("%s has no Name, and its Window of %s gives it none; write one: only windows of a second, minute, hour, day, month or year have a name by default",
+				field, l.Window)
 		} else {
 			field += fmt.Sprintf(" %q", l.Name)
 			// Header fields do not tell upper from lower case.
@@ -118,8 +120,11 @@ func checkLimits(errs *[]error, limits []Limit, a Algorithm) []Limit {
 		if l.Requests < 1 || int64(l.Requests) > maxRequests {
 			wrong("%s: Requests is %d; use 1 to %d", field, l.Requests, int64(maxRequests))
 		}
-		if l.Window <= 0 || l.Window > maxWindow {
-			wrong("%s: Window is %s; use more than 0 and at most %s", field, l.Window, maxWindow)
+		switch {
+		case l.Window > 0 && l.Window < minWindow:
+			wrong("%s: Window is %s; use %s to %s: write %d*time.Second for seconds", field, l.Window, minWindow, maxWindow, int64(l.Window))
+		case l.Window <= 0 || l.Window > maxWindow:
+			wrong("%s: Window is %s; use %s to %s", field, l.Window, minWindow, maxWindow)
 		}
 		switch {
 		case l.Burst < 0 || int64(l.Burst) > maxRequests:

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehouse-go/gateway/internal/respw"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -114,10 +115,16 @@ func (l *Limiter) Wrap(next http.Handler) http.Handler {
 		values := l.fields.values(sc, -1)
 		l.put(sc)
 		x.Record(policy.Decision{Policy: l.cfg.Name, Reason: d.reason, Err: d.err})
-		if values != nil {
-			w = policy.OnHeader(w, l.fields.onHeader(values, x))
+		if values == nil {
+			next.ServeHTTP(w, r)
+			return
 		}
-		next.ServeHTTP(w, r)
+		rw := respw.Wrap(w)
+		rw.OnHeader(l.fields.onHeader(values, x))
+		next.ServeHTTP(rw, r)
+		if w != http.ResponseWriter(rw) {
+			rw.Finish() // an answer nobody writes has the fields, too
+		}
 	})
 }
 
@@ -140,7 +147,7 @@ func (l *Limiter) ask(r *http.Request, peek bool) (Result, error) {
 
 // TakeAt is [Limiter.Take] at the time now, with an explicit key and cost, for what is not a request. key is what
 // Config.Key.Of appends; nil stands for requests without a value. Time does not go back: a now before the latest time
-// the key's part of the table has seen counts as that. A cost of 0 only looks. It ignores [Config.Cost], and ctx
+// the key's part of the table has seen counts as that. A cost of 0 only looks, a negative one counts as 1. It ignores [Config.Cost], and ctx
 // where there is no Store.
 func (l *Limiter) TakeAt(ctx context.Context, now time.Time, key []byte, cost int) (Result, error) {
 	if !l.ready() {
@@ -153,6 +160,9 @@ func (l *Limiter) TakeAt(ctx context.Context, now time.Time, key []byte, cost in
 		sc.key[len(l.prefix)] = hasNoValue
 	}
 	sc.key = append(sc.key, key...)
+	if cost < 0 {
+		cost = 1
+	}
 	return l.result(sc, l.count(ctx, sc, now, cost, false))
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
 )
@@ -447,7 +448,7 @@ func TestErrorHandlerSeesHeaders(t *testing.T) {
 
 // TestAllocations holds the hot path to its budget: nothing without header fields, three pieces of memory with them.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	for _, a := range algorithms {

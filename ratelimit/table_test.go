@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/ratelimit"
 )
 
@@ -32,7 +33,7 @@ func TestAllocBound(t *testing.T) {
 		flood     int
 		perKey    uint64
 	}{{ratelimit.TokenBucket, 1_000_000, 200}, {ratelimit.FixedWindow, 200_000, 130}, {ratelimit.SlidingWindow, 200_000, 140}} {
-		if raceEnabled {
+		if race.Enabled {
 			tt.flood = 50_000 // enough to fill it
 		}
 		before := heap()
@@ -49,7 +50,7 @@ func TestAllocBound(t *testing.T) {
 			binary.LittleEndian.PutUint64(key[:], uint64(i)*0x9e3779b97f4a7c15)
 			_, _ = l.TakeAt(t.Context(), now, key[:], 1)
 		}
-		if grown := heap() - before; !raceEnabled {
+		if grown := heap() - before; !race.Enabled {
 			require.Less(t, grown, keys*tt.perKey, tt.algorithm)
 		}
 		stats := l.Stats()

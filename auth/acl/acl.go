@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -16,8 +18,9 @@ var (
 	ErrForbidden = errors.New("acl: the groups of the consumer do not permit it")
 )
 
-// Config configures an [ACL]. Allow, Deny or both must have a group: an empty list is an error of New, because a
-// mistake should not close a route silently, nor open it.
+// Config configures an [ACL]. Allow, Deny or both must have a group: two empty lists are an error of New, because a
+// mistake should not close a route silently, nor open it. So is a group that is listed twice, in one list or in both, or
+// has white space at an end: groups are compared exactly.
 type Config struct {
 	// Allow are the groups that may pass: a consumer must be in one of them. Empty: everybody who is authenticated as a
 	// consumer may, unless Deny says otherwise.
@@ -28,8 +31,8 @@ type Config struct {
 	Message string
 }
 
-// ACL is an access list of groups. It is a [policy.Plugin]. Make one with [New]; the zero ACL lets nobody pass. It is
-// immutable and safe for concurrent use.
+// ACL is an access list of groups. It is a [policy.Plugin]. Make one with [New]; the zero ACL, and a nil one, let nobody
+// pass. It is immutable and safe for concurrent use.
 type ACL struct {
 	allow, deny map[string]struct{}
 	message     string
@@ -44,6 +47,11 @@ func New(c Config) (*ACL, error) {
 	a := &ACL{message: c.Message}
 	a.allow = groupSet("Allow", c.Allow, &errs)
 	a.deny = groupSet("Deny", c.Deny, &errs)
+	for i, g := range c.Deny {
+		if at := slices.Index(c.Allow, g); at >= 0 && g != "" {
+			errs = append(errs, fmt.Errorf("acl: Deny[%d] %q is Allow[%d] too, and Deny wins; remove one of them", i, g, at))
+		}
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -53,8 +61,13 @@ func New(c Config) (*ACL, error) {
 func groupSet(field string, groups []string, errs *[]error) map[string]struct{} {
 	set := make(map[string]struct{}, len(groups))
 	for i, g := range groups {
-		if g == "" {
+		switch first := slices.Index(groups, g); {
+		case g == "":
 			*errs = append(*errs, fmt.Errorf("acl: %s[%d] %q is empty; a group has a name", field, i, g))
+		case g != strings.TrimSpace(g):
+			*errs = append(*errs, fmt.Errorf("acl: %s[%d] %q has white space at an end, which no group of a consumer has; write %q", field, i, g, strings.TrimSpace(g)))
+		case first < i:
+			*errs = append(*errs, fmt.Errorf("acl: %s[%d] %q is %s[%d] again; leave it out", field, i, g, field, first))
 		}
 		set[g] = struct{}{}
 	}
@@ -71,6 +84,9 @@ func (*ACL) Contract() policy.Contract {
 
 // Wrap returns a handler that calls next for callers whose groups permit it, and refuses the others.
 func (a *ACL) Wrap(next http.Handler) http.Handler {
+	if a == nil {
+		a = &ACL{}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x, r := policy.Ensure(r)
 		id := x.Identity()
@@ -91,6 +107,9 @@ func (a *ACL) Wrap(next http.Handler) http.Handler {
 // for a nil or zero id, and for an anonymous one without groups; 403 wrapping [ErrForbidden] for every other, an id
 // without a consumer included, since there is nothing to judge it by.
 func (a *ACL) Authorize(id *policy.Identity) error {
+	if a == nil {
+		a = &ACL{}
+	}
 	if id == nil || id.IsZero() {
 		return unauthenticated()
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-go/gateway/auth"
 	"github.com/gatehouse-go/gateway/policy"
@@ -29,19 +30,22 @@ const (
 // Config configures a [KeyAuth]. Consumers is the only field that must be set.
 type Config struct {
 	// Consumers knows the keys: an [auth.Static], an [*auth.MemoryKeys], or any other store. A Static is copied into
-	// digests, the plain keys are not kept. An empty Static is allowed and lets nobody in.
+	// digests, the plain keys are not kept. An empty Static is allowed and lets nobody in. The consumers of a Static must
+	// be valid (see [policy.Consumer.Validate]).
 	Consumers auth.KeyStore
 	// Names are what the header field, parameter, cookie or body field with the key may be called. Each must be a token;
-	// in header fields case does not matter. Default: apikey.
+	// in header fields case does not matter, so that with Header two that differ in nothing else are an error. Default:
+	// apikey.
 	Names []string
 	// In says where to look. Default: Header alone. A request with keys in two of these places is refused.
 	In Location
 	// MaxBody bounds the bodies searched, in bytes; larger forms and JSON bodies are refused with 413. It has a meaning
 	// only with Body. Default 64 KiB.
 	MaxBody int64
-	// HideCredentials removes the key from requests that pass, so that upstreams do not see it: from the header in
-	// every spelling that an upstream may take for a name (X_Api_Key for X-Api-Key), from the query and from cookies,
-	// wherever In lets it count, and from the body with Body. It changes the request's own header.
+	// HideCredentials removes the key from requests that pass. Default: off, as in Kong. The upstream then gets the key
+	// with each request and may log or use it: set it unless the upstream needs the key. The key is removed from the
+	// header in every spelling that an upstream may take for a name (X_Api_Key for X-Api-Key), from the query and from
+	// cookies, wherever In lets it count, and from the body with Body. It changes the request's own header.
 	HideCredentials bool
 
 	// Realm is named in the challenge: printable ASCII. Default: none.
@@ -72,8 +76,12 @@ func New(c Config) (*KeyAuth, error) {
 	fail(k.options.Validate("keyauth"))
 
 	store, err := auth.OpenKeys(c.Consumers)
-	if err != nil {
-		fail(fmt.Errorf("keyauth: Consumers: %w; use an auth.Static, an *auth.MemoryKeys or a store of your own", err))
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
+		for _, problem := range joined.Unwrap() {
+			fail(fmt.Errorf("keyauth: Consumers: %w", problem))
+		}
+	} else if err != nil {
+		fail(fmt.Errorf("keyauth: Consumers: %w", err))
 	}
 	k.keys = store
 
@@ -111,8 +119,15 @@ func (c Config) checkNames() error {
 		if err := auth.CheckName(name); err != nil {
 			errs = append(errs, fmt.Errorf("keyauth: Names[%d] %w", i, err))
 		}
-		if first := slices.Index(c.Names, name); first < i {
-			errs = append(errs, fmt.Errorf("keyauth: Names[%d] %q is Names[%d] again; leave it out", i, name, first))
+		first := slices.IndexFunc(c.Names, func(n string) bool {
+			return n == name || (c.In == 0 || c.In&Header != 0) && strings.EqualFold(n, name)
+		})
+		if first < i {
+			why := ""
+			if c.Names[first] != name {
+				why = fmt.Sprintf(" (%q: case does not matter in header fields)", c.Names[first])
+			}
+			errs = append(errs, fmt.Errorf("keyauth: Names[%d] %q is Names[%d] again%s; leave it out", i, name, first, why))
 		}
 	}
 	return errors.Join(errs...)

@@ -85,7 +85,7 @@ func heapHolds(t *testing.T, secret []byte) bool {
 func TestRefusalsCannotBeToldApart(t *testing.T) {
 	t.Parallel()
 	keys := &auth.MemoryKeys{}
-	require.NoError(t, keys.Add(
+	require.NoError(t, keys.Replace(
 		auth.Key{Value: "disabled", Consumer: guest, Disabled: true},
 		auth.Key{Value: "expired", Consumer: guest, Expires: time.Unix(1, 0)},
 		auth.Key{Value: "revoked", ID: "r", Consumer: guest},

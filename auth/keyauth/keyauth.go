@@ -9,7 +9,7 @@ import (
 )
 
 // KeyAuth authenticates callers by an API key. It is a [policy.Plugin] and an [auth.Method]. Make one with [New]; the
-// zero KeyAuth refuses everybody. It is immutable, safe for concurrent use, and may wrap any number of handlers; what
+// zero KeyAuth, and the Wrap of a nil one, refuse everybody. It is immutable, safe for concurrent use, and may wrap any number of handlers; what
 // its store knows may change meanwhile.
 type KeyAuth struct {
 	keys                        auth.KeyStore
@@ -28,13 +28,18 @@ func (*KeyAuth) Name() string { return "key-auth" }
 func (k *KeyAuth) Contract() policy.Contract {
 	return policy.Contract{
 		Provides:       []policy.Fact{policy.Authenticated},
-		BuffersRequest: k.source != nil && k.source.Buffers(),
+		BuffersRequest: k != nil && k.source != nil && k.source.Buffers(),
 	}
 }
 
 // Wrap returns a handler that calls next for callers with a valid key, and for anonymous ones where Config allows them.
 // The decisions it records and what it answers to the others is listed at [auth.Wrap].
-func (k *KeyAuth) Wrap(next http.Handler) http.Handler { return auth.Wrap(k, k.options, next) }
+func (k *KeyAuth) Wrap(next http.Handler) http.Handler {
+	if k == nil {
+		k = &KeyAuth{}
+	}
+	return auth.Wrap(k, k.options, next)
+}
 
 // Authenticate returns whose key r shows. The identity names the key by the ID its store gives it, never by its value.
 // The error is an [*policy.Error] that wraps [auth.ErrNoCredential], [auth.ErrInvalidCredential] or the error of the

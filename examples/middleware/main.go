@@ -22,7 +22,7 @@ import (
 // protect returns the service behind its policies; the first is outermost.
 func protect(service http.Handler) (http.Handler, error) {
 	entry, err1 := policy.NewEntry(policy.EntryConfig{})
-	keys, err2 := keyauth.New(keyauth.Config{Consumers: auth.Static{"secret": {ID: "1", Username: "ann"}}})
+	keys, err2 := keyauth.New(keyauth.Config{Consumers: auth.Static{"secret": {ID: "1", Username: "ann"}}, HideCredentials: true})
 	limit, err3 := ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerMinute(60)}, Key: policy.ByConsumer()})
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err

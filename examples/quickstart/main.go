@@ -109,6 +109,7 @@ func run(ctx context.Context, addr string, selftest bool) error {
 	ran := make(chan error, 1)
 	go func() { ran <- gw.Run(ctx, gateway.NewServer("", gw), l) }()
 
+	fmt.Println("The route table; \"reasons\" is a plugin of this program, which notes who refused what:")
 	fmt.Print(gw.Status().Routes, "\n")
 	if selftest {
 		failed := try(ctx, base, why)
@@ -156,7 +157,7 @@ func calls() []call {
 		{about: "an identity cannot be forged", method: "GET", path: "/hello", header: [2]string{"X_Consumer_Username", "root"}, status: 200},
 		{about: "hello is read-only", method: "DELETE", path: "/hello", status: 405, why: "gateway: method_not_allowed"},
 		{about: "no such route", method: "GET", path: "/nowhere", status: 404, why: "gateway: no_route"},
-		{about: "bob's sixth order within a minute", method: "GET", path: "/orders/7", header: bob, times: 5, status: 429, why: "rate-limiting: "},
+		{about: "five orders at once are bob's limit, the last of six in a row is refused", method: "GET", path: "/orders/7", header: bob, times: 6, status: 429, why: "rate-limiting: "},
 	}
 }
 
@@ -184,6 +185,7 @@ func (c call) curl(base string) string {
 func try(ctx context.Context, base string, why *reasons) (failed int) {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	defer out.Flush()
+	fmt.Println("WHY is the decision record's refusal, policy and reason; it is empty where nobody refused.")
 	fmt.Fprintln(out, "REQUEST\tSTATUS\tWHY\t")
 	for _, c := range calls() {
 		status, body, reason, err := c.send(ctx, base, why)

@@ -87,3 +87,20 @@ func TestBrokenUpstream(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, http.StatusBadGateway, ask().StatusCode)
 }
+
+// Who refused a request, and why, is in its decision record.
+func TestWhoRefused(t *testing.T) {
+	t.Parallel()
+	users := gatewaytest.NewUpstream("users.test")
+	defer users.Close()
+	gw, err := example.New(gateway.UpstreamConfig{Name: "users", Targets: []balancer.Target{{URL: users.URL()}}, Dial: users.Dial})
+	require.NoError(t, err)
+	defer gw.Shutdown(t.Context())
+
+	x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/users/42", nil))
+	require.Equal(t, http.StatusUnauthorized, gatewaytest.Do(gw, r).StatusCode)
+	refusal, refused := x.Refusal()
+	require.True(t, refused)
+	require.Equal(t, "key-auth refused no_credential 401", refusal.String())
+	require.Empty(t, x.Tries(), "the upstream was not asked")
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/race"
 )
 
 // authorities are Host values with what becomes of them: host and port, or "!"
@@ -106,7 +107,7 @@ func TestHost(t *testing.T) {
 }
 
 func TestHostAllocatesNothingWhenCanonical(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	for _, authority := range []string{"example.com", "example.com:8080", "example.com.", "127.0.0.1:80", "[2001:db8::1]:443"} {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/race"
 )
 
 func TestNameSet(t *testing.T) {
@@ -72,7 +73,7 @@ func TestFold(t *testing.T) {
 }
 
 func TestNameSetAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	set := canonical.NewNameSet(ownedNames...)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/race"
 )
 
 // allowed is a result prefix in tables: the row holds when encoded slashes are
@@ -255,7 +256,7 @@ func TestSetPathAgreesWithNetURL(t *testing.T) {
 }
 
 func TestCanonicalPathsAllocateNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	for _, s := range []string{

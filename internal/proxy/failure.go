@@ -70,7 +70,7 @@ func uploadFailure(err error) *policy.Error {
 	case errors.Is(err, errPanicked):
 		e.Status, e.Code, e.Message = http.StatusInternalServerError, "panic", messageInternal
 	case errors.As(err, &tooLarge):
-		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, "body_too_large", "Request body is too large"
+		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, "body_too_large", "Request body too large"
 	case isTimeout(err):
 		e.Status, e.Code, e.Message = http.StatusRequestTimeout, "body_timeout", messageSlowBody
 	}

@@ -3,8 +3,6 @@ package proxy
 import (
 	"net/netip"
 	"strings"
-
-	"github.com/gatehouse-go/gateway/policy"
 )
 
 // setForwarded writes the fields that tell the upstream about the client's side.
@@ -40,9 +38,9 @@ func (c *Call) setForwarded(f *fields) {
 	}
 	keep(f, in, "X-Forwarded-Port", port)
 	keep(f, in, "X-Forwarded-Path", x.Path())
-	prefix := strippedPrefix(c.Forward, x.MatchedPath())
+	prefix := x.StrippedPath()
 	if kept := in["X-Forwarded-Prefix"]; len(kept) > 0 && kept[0] != "" {
-		prefix = strings.TrimSuffix(kept[0], "/") + prefix // both were taken off, the outer one first
+		prefix = strings.TrimSuffix(kept[0], "/") + prefix // both were taken off, that of the proxy in front first
 	}
 	f.setOrDelete("X-Forwarded-Prefix", prefix)
 
@@ -91,14 +89,6 @@ func defaultPort(scheme string) string {
 	default:
 		return ""
 	}
-}
-
-// strippedPrefix returns what StripPath took off, without the slash at its end, which the rest of the path begins with.
-func strippedPrefix(f *policy.Forward, matched string) string {
-	if !f.StripPath {
-		return ""
-	}
-	return strings.TrimSuffix(matched, "/")
 }
 
 // forwardedElement describes the last hop as RFC 7239 has it.

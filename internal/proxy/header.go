@@ -7,13 +7,13 @@ import (
 	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
-// ownedFields are the request fields Outgoing sets by itself. Whatever a Rewrite did to them, in any alias form, is
-// undone; what a trusted proxy in front said in them is taken from the client's request.
-var ownedFields = [...]string{
-	"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Path", "X-Forwarded-Prefix",
-	"X-Real-Ip", "Forwarded", "Via",
-	"X-Consumer-Id", "X-Consumer-Custom-Id", "X-Consumer-Username", "X-Consumer-Groups",
-	"X-Credential-Identifier", "X-Anonymous-Consumer",
+// ownedFields are the request fields only Outgoing sets. Whatever a Rewrite did to them, in any alias form, is undone;
+// what a trusted proxy in front said in them is taken from the client's request.
+func ownedFields() []string {
+	return append(canonical.IdentityHeaders(),
+		"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Path", "X-Forwarded-Prefix",
+		"X-Real-Ip", "Forwarded", "Via",
+	)
 }
 
 // notInTrailers are fields a recipient would act on before it could know them (RFC 9110 section 6.5.1), and those that
@@ -86,17 +86,6 @@ func joinLines(lines []string) string {
 		return lines[0]
 	}
 	return strings.Join(lines, ", ")
-}
-
-// fieldValue reports whether s is what a recipient will read as s again: RFC 9110 section 5.5, without the white space
-// at the ends that recipients drop.
-func fieldValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return s == strings.Trim(s, " \t")
 }
 
 // fields sets header fields whose value slices share one array.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -21,7 +22,7 @@ func (i *identity) from(who policy.Identity) error {
 	if c := who.Consumer; c != nil {
 		i.id, i.customID, i.username = c.ID, c.CustomID, c.Username
 		for _, g := range c.Groups {
-			if strings.Contains(g, ",") || !fieldValue(g) {
+			if strings.Contains(g, ",") || !canonical.ExactFieldValue(g) {
 				return errIdentity
 			}
 			switch {
@@ -37,13 +38,13 @@ func (i *identity) from(who policy.Identity) error {
 	if !who.Anonymous { // what an anonymous caller showed did not count
 		i.credential = who.Credential
 	}
-	if !fieldValue(i.id) || !fieldValue(i.customID) || !fieldValue(i.username) || !fieldValue(i.credential) {
+	if !canonical.ExactFieldValue(i.id) || !canonical.ExactFieldValue(i.customID) || !canonical.ExactFieldValue(i.username) || !canonical.ExactFieldValue(i.credential) {
 		return errIdentity
 	}
 	return nil
 }
 
-// setIdentity writes the identity, and deletes what is not known of it.
+// set writes the identity, and deletes what is not known of it.
 func (i *identity) set(f *fields) {
 	f.setOrDelete("X-Consumer-Id", i.id)
 	f.setOrDelete("X-Consumer-Custom-Id", i.customID)

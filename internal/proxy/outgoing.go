@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/transport"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -33,10 +35,15 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 	if rewrite := c.Forward.Rewrite; rewrite != nil {
 		rewrite(in, out)
 		c.undo(out, target)
+		path, err := canonical.Path(out.URL, canonical.PathOptions{AllowEncodedSlash: true})
+		if err != nil {
+			return nil, invalidRequest(err)
+		}
+		canonical.SetPath(out.URL, path)
 	}
 	for i := range len(out.URL.RawQuery) {
 		if b := out.URL.RawQuery[i]; b <= ' ' || b == 0x7f || b == '#' {
-			return nil, &policy.Error{Status: http.StatusInternalServerError, Code: "invalid_request", Message: messageInternal, Err: errQuery}
+			return nil, invalidRequest(errQuery)
 		}
 	}
 	f := &fields{h: out.Header, room: make([]string, 0, ownFields)}
@@ -48,6 +55,11 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 		out.Header["User-Agent"] = nil // net/http would send its own
 	}
 	return out, nil
+}
+
+// invalidRequest is the refusal of a request that a plugin made so that it cannot be sent.
+func invalidRequest(err error) *policy.Error {
+	return &policy.Error{Status: http.StatusInternalServerError, Code: transport.InvalidRequest, Message: messageInternal, Err: err}
 }
 
 // frame sets what decides where the request goes and ends.
@@ -92,14 +104,9 @@ func (c *Call) setConnection(f *fields) {
 	} else {
 		delete(f.h, "Expect")
 	}
-	if te := in.Header["Te"]; len(te) > 0 && (in.ProtoMajor == 2 || isGRPC(in.Header)) && hasToken(te, "trailers") {
+	if te := in.Header["Te"]; len(te) > 0 && (in.ProtoMajor == 2 || canonical.GRPC(in.Header)) && hasToken(te, "trailers") {
 		f.set("Te", "trailers") // gRPC servers insist on it
 	}
-}
-
-func isGRPC(h http.Header) bool {
-	v := h["Content-Type"]
-	return len(v) == 1 && strings.HasPrefix(v[0], "application/grpc")
 }
 
 // joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte.

@@ -19,8 +19,8 @@ type Proxy struct {
 
 // New returns a Proxy.
 func New() *Proxy {
-	p := &Proxy{owned: canonical.NewNameSet(ownedFields[:]...)}
-	p.trailers = canonical.NewNameSet(append(append([]string{}, notInTrailers[:]...), ownedFields[:]...)...)
+	p := &Proxy{owned: canonical.NewNameSet(ownedFields()...)}
+	p.trailers = canonical.NewNameSet(append(ownedFields(), notInTrailers[:]...)...)
 	p.buffers.New = func() any { return new([bufferSize]byte) }
 	return p
 }

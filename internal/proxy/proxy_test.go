@@ -152,13 +152,16 @@ func TestForwardingFields(t *testing.T) {
 	strip := func(path, matched string) func(*policy.Exchange, *http.Request) {
 		return func(x *policy.Exchange, r *http.Request) {
 			x.SetRoute("r", "p", matched)
-			x.SetForward(&policy.Forward{StripPath: path != ""})
+			x.SetForward(&policy.Forward{StripPath: true})
 			if path != "" {
+				x.SetStrippedPath(matched)
 				r.URL.Path = path
 			}
 		}
 	}
 	none := []string{"X-Forwarded-Prefix", "Forwarded"}
+	rfc7239 := trusting
+	rfc7239.ClientAddressHeader = "Forwarded"
 	tests := []struct {
 		name    string
 		entry   policy.EntryConfig
@@ -214,12 +217,13 @@ func TestForwardingFields(t *testing.T) {
 			}, absent: []string{"Forwarded"},
 		},
 		{
-			name: "a trusted proxy with Forwarded", entry: trusting, target: "http://inner:81/x", peer: "192.0.2.1:99",
+			name: "a trusted proxy with Forwarded", entry: rfc7239, target: "http://inner:81/x", peer: "192.0.2.1:99",
 			header: []string{"Forwarded", "for=198.51.100.7;proto=https"},
 			want:   map[string]string{"Forwarded": `for=198.51.100.7;proto=https, for=192.0.2.1;host="inner:81";proto=http`, "X-Forwarded-For": "192.0.2.1"},
 		},
 		{
-			name: "a trusted IPv6 proxy with Forwarded", entry: policy.EntryConfig{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}},
+			name:   "a trusted IPv6 proxy with Forwarded",
+			entry:  policy.EntryConfig{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}, ClientAddressHeader: "Forwarded"},
 			target: "https://inner/x", tls: true, peer: "[2001:db8::2]:99", header: []string{"Forwarded", "for=198.51.100.7"},
 			want: map[string]string{"Forwarded": `for=198.51.100.7, for="[2001:db8::2]";host="inner";proto=https`},
 		},
@@ -234,6 +238,13 @@ func TestForwardingFields(t *testing.T) {
 		{
 			name: "stripped twice", entry: trusting, target: "http://shop.test/v1/a", peer: "192.0.2.1:9", header: []string{"X-Forwarded-Prefix", "/outer/"},
 			prepare: strip("/a", "/v1"), want: map[string]string{"X-Forwarded-Prefix": "/outer/v1"},
+		},
+		{
+			name: "stripped by two gateways", target: "http://shop.test/v1/a/b", prepare: func(x *policy.Exchange, r *http.Request) {
+				x.SetStrippedPath("/v1/")
+				x.SetStrippedPath("/a")
+				r.URL.Path = "/b"
+			}, want: map[string]string{"X-Forwarded-Prefix": "/v1/a", "X-Forwarded-Path": "/v1/a/b"},
 		},
 	}
 	for _, tt := range tests {
@@ -410,6 +421,7 @@ func TestRewrite(t *testing.T) {
 		out.Header.Set("Host", "evil.test")
 		out.Header.Set("X-Consumer-Id", "forged")
 		out.Header["x_consumer_id"] = []string{"forged"}
+		out.Header.Set("X-Authenticated-Groups", "forged")
 		out.Header.Set("X-Forwarded-For", "10.0.0.1")
 	}
 	out, err := outgoing(t, policy.EntryConfig{}, r, "http://up.test/base", func(x *policy.Exchange, _ *http.Request) { x.SetForward(&policy.Forward{Rewrite: rewrite}) })
@@ -438,6 +450,23 @@ func TestRewrite(t *testing.T) {
 		x.SetForward(&policy.Forward{Rewrite: func(in, out *http.Request) { out.URL.Path, out.URL.RawQuery = "relative", "a b" }})
 	})
 	require.NotNil(t, err)
+}
+
+// Whatever path a Rewrite makes, the target gets it in its canonical form, or not at all.
+func TestRewrittenPathIsCanonical(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{"/a/../../etc": "/etc", "//x": "/x", "/a?b": "/a%3Fb", "/a b": "/a%20b", "/./": "/", "/\x00": "", "/a\\..\\b": ""} {
+		out, err := outgoing(t, policy.EntryConfig{}, request(http.MethodGet, "/"), "http://up.test", func(x *policy.Exchange, _ *http.Request) {
+			x.SetForward(&policy.Forward{Rewrite: func(_, out *http.Request) { out.URL.Path, out.URL.RawPath = path, "" }})
+		})
+		if want == "" {
+			require.NotNil(t, err, path)
+			require.Equal(t, http.StatusInternalServerError, err.Status)
+			continue
+		}
+		require.Nil(t, err, path)
+		require.Equal(t, want, out.URL.RequestURI(), path)
+	}
 }
 
 // A hook that adds to a field must not write into the client's header, which a second try reads again.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/internal/respw"
 )
 
@@ -511,7 +512,7 @@ func (w *blockingWriter) Write(p []byte) (int, error) {
 
 // The first watched write makes a timer; nothing else is allocated.
 func TestWatchedAnswersAllocateATimer(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	under := &endlessWriter{deadlineWriter{plainWriter: plainWriter{h: http.Header{}, discard: true}}}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/internal/respw"
 )
 
@@ -266,7 +267,7 @@ func TestReadFromReportsWriteErrors(t *testing.T) {
 }
 
 func TestSmallAnswersAllocateNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	under := &plainWriter{h: http.Header{}, discard: true}

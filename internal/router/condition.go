@@ -2,6 +2,7 @@ package router
 
 import (
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"net/url"
 	"regexp"
@@ -365,6 +366,8 @@ func (c *criteria) parseMethods(methods []string, report func(field, value strin
 			report(indexed("Methods", i), m, &fault{"is not a method", "use a token such as GET"})
 		case upper != m && methodBit(upper) != 0:
 			report(indexed("Methods", i), m, &fault{"is not the method " + upper + ": methods are case-sensitive", "write " + upper})
+		case m == http.MethodTrace || m == http.MethodConnect:
+			report(indexed("Methods", i), m, &fault{"is refused before requests are matched, whatever the routes say", "leave it out"})
 		case methodBit(m) == 0:
 			c.methods.other = append(c.methods.other, m)
 		default:
@@ -398,7 +401,12 @@ func (c *criteria) parseSNIs(snis []string, report func(field, value string, f *
 		h, f := parseHost(s)
 		switch {
 		case f != nil:
-			report(indexed("SNIs", i), s, f)
+			report(indexed("SNIs", i), s, &fault{f.reason,
+				"write a server name such as example.com or *.example.com, international names in their ASCII form (xn--...), or leave SNIs empty to match every one"})
+			continue
+		case isAddress(h.name):
+			report(indexed("SNIs", i), s, &fault{"is an address, which no client sends as a server name (RFC 6066 section 3)",
+				"write a name, or put the address into Hosts"})
 			continue
 		case h.port != "":
 			report(indexed("SNIs", i), s, &fault{"has a port", "write the server name only"})
@@ -414,6 +422,11 @@ func (c *criteria) parseSNIs(snis []string, report func(field, value string, f *
 		clean = append(clean, h.String())
 	}
 	c.data.snis = sorted(clean)
+}
+
+func isAddress(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return err == nil
 }
 
 // parseConditions compiles the conditions on headers or on the query, in the order of their names.

@@ -10,12 +10,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/internal/router"
 )
 
 // TestAllocations holds the budget of a lookup. It may not run beside other tests.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	table := newTable(t,
@@ -67,7 +68,7 @@ func TestAllocations(t *testing.T) {
 //
 //nolint:paralleltest // it reads the heap of the whole process
 func TestMemory(t *testing.T) {
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		t.Skip("measures the heap")
 	}
 	const mib = 1 << 20

@@ -85,6 +85,9 @@ func parsePath(written string, o Options) (*path, *fault) {
 	if f := checkLiteral(written, "Prefixes or Regexps"); f != nil {
 		return nil, f
 	}
+	if strings.ContainsAny(written, "{}") { // no canonical path has them, so that none is meant
+		return nil, &fault{"has braces, which are not how wildcards are written here", bracesRemedy(written)}
+	}
 	clean, f := canonicalise(written, o)
 	if f != nil {
 		return nil, f
@@ -150,6 +153,28 @@ func checkName(segment, name string, before []param) *fault {
 		}
 	}
 	return nil
+}
+
+// bracesRemedy writes a pattern of net/http and other routers in our way, where that can be told.
+func bracesRemedy(written string) string {
+	segments := strings.Split(written, "/")
+	for i, s := range segments {
+		if len(s) < 2 || s[0] != '{' || s[len(s)-1] != '}' {
+			continue
+		}
+		name, rest := strings.CutSuffix(s[1:len(s)-1], "...")
+		switch {
+		case !isName(name):
+		case rest && i == len(segments)-1:
+			segments[i] = "*" + name
+		case !rest:
+			segments[i] = ":" + name
+		}
+	}
+	if ours := strings.Join(segments, "/"); !strings.ContainsAny(ours, "{}") {
+		return "write " + strconv.Quote(ours)
+	}
+	return "write /:name for one segment, /*name for the rest, %7B and %7D for the braces themselves; use Regexps for anything else"
 }
 
 // parsePrefix reads an element of Route.Prefixes.
@@ -249,6 +274,8 @@ func checkLiteral(written, other string) *fault {
 		return &fault{"is empty", "leave the list empty to match every path, or write /"}
 	case written[0] == '~':
 		return &fault{"begins with ~ and not with a slash", "put regular expressions in Regexps, without the ~"}
+	case hasMethod(written):
+		return &fault{"begins with a method", "put the method into Methods and a host into Hosts, and write only the path"}
 	case written[0] != '/':
 		return &fault{"does not begin with a slash", "write " + strconv.Quote("/"+written)}
 	case len(written) > maxPattern:
@@ -258,6 +285,12 @@ func checkLiteral(written, other string) *fault {
 	default:
 		return nil
 	}
+}
+
+// hasMethod tells whether a path is written as net/http's ServeMux has it: "GET /users".
+func hasMethod(written string) bool {
+	method, rest, ok := strings.Cut(written, " ")
+	return ok && method != "" && strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" && strings.Contains(rest, "/")
 }
 
 // canonicalise brings a literal into the spelling requests have when they are looked up. Escapes are respelled in

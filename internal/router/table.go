@@ -70,9 +70,9 @@ type Error struct {
 	Remedy string // what to do
 }
 
-// Error names route, field, value, reason and remedy.
+// Error names route, field, value, reason and remedy, in the terms of package gateway, whose users read it.
 func (e *Error) Error() string {
-	s := "router: "
+	s := "gateway: " // whose fields the user wrote
 	if e.Route >= 0 {
 		s += routeLabel(e.Name, e.Route)
 	}
@@ -84,7 +84,7 @@ func (e *Error) Error() string {
 
 func routeLabel(name string, index int) string {
 	if name == "" {
-		return "routes[" + strconv.Itoa(index) + "]"
+		return "Routes[" + strconv.Itoa(index) + "]"
 	}
 	return "route " + strconv.Quote(name)
 }

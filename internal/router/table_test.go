@@ -23,6 +23,14 @@ func TestProblems(t *testing.T) {
 	}{
 		{router.Route{Paths: []string{""}}, `Paths[0] "" is empty; leave the list empty to match every path, or write /`},
 		{router.Route{Paths: []string{"/ok", "users"}}, `Paths[1] "users" does not begin with a slash; write "/users"`},
+		{router.Route{Paths: []string{"/ok", "GET /x"}}, `Paths[1] "GET /x" begins with a method; put the method into Methods and a host into Hosts, and write only the path`},
+		{router.Route{Paths: []string{"GET a.test/x"}}, `Paths[0] "GET a.test/x" begins with a method`},
+		{router.Route{Paths: []string{"/a/{id}"}}, `Paths[0] "/a/{id}" has braces, which are not how wildcards are written here; write "/a/:id"`},
+		{router.Route{Paths: []string{"/a/{id}/b/{rest...}"}}, `; write "/a/:id/b/*rest"`},
+		{router.Route{Paths: []string{"/a/{id:[0-9]+}"}}, `has braces, which are not how wildcards are written here; write /:name for one segment, /*name for the rest, %7B and %7D for the braces themselves; use Regexps for anything else`},
+		{router.Route{Paths: []string{"/a/{$}"}}, `; write /:name for one segment`},
+		{router.Route{Paths: []string{"/a/x{id}"}}, `; write /:name for one segment`},
+		{router.Route{Paths: []string{"/a}"}}, `Paths[0] "/a}" has braces`},
 		{router.Route{Paths: []string{"~/users"}}, `Paths[0] "~/users" begins with ~ and not with a slash; put regular expressions in Regexps, without the ~`},
 		{router.Route{Paths: []string{"/a?b"}}, `Paths[0] "/a?b" has a query or a fragment; write only the path; use Query for conditions on the query, Prefixes or Regexps for patterns`},
 		{router.Route{Paths: []string{"/a//b"}}, `Paths[0] "/a//b" has dot segments or repeated slashes, which no request has when it is matched; write "/a/b"`},
@@ -77,10 +85,17 @@ func TestProblems(t *testing.T) {
 		{router.Route{Methods: []string{"get"}}, `Methods[0] "get" is not the method GET: methods are case-sensitive; write GET`},
 		{router.Route{Methods: []string{"GET", "A B"}}, `Methods[1] "A B" is not a method; use a token such as GET`},
 		{router.Route{Methods: []string{""}}, `Methods[0] "" is not a method`},
+		{router.Route{Methods: []string{"TRACE"}}, `Methods[0] "TRACE" is refused before requests are matched, whatever the routes say; leave it out`},
+		{router.Route{Methods: []string{"GET", "CONNECT"}}, `Methods[1] "CONNECT" is refused before`},
+		{router.Route{Methods: []string{"trace"}}, `Methods[0] "trace" is not the method TRACE`},
 		{router.Route{Schemes: []string{"HTTPS"}}, `Schemes[0] "HTTPS" is not a scheme of this gateway; use "http" or "https"`},
 		{router.Route{SNIs: []string{"a.*"}}, `SNIs[0] "a.*" has its star at the end; write a name or *.example.com`},
 		{router.Route{SNIs: []string{"a.test:443"}}, `SNIs[0] "a.test:443" has a port; write the server name only`},
-		{router.Route{SNIs: []string{"a b"}}, `SNIs[0] "a b" has a character no host name has`},
+		{router.Route{SNIs: []string{"a b"}}, `SNIs[0] "a b" has a character no host name has; write a server name such as example.com or *.example.com, international names`},
+		{router.Route{SNIs: []string{"*"}}, `SNIs[0] "*" is a star alone; write a server name such as example.com or *.example.com, international names in their ASCII form (xn--...), or leave SNIs empty to match every one`},
+		{router.Route{SNIs: []string{""}}, `SNIs[0] "" has no host name; write a server name`},
+		{router.Route{SNIs: []string{"[::1]"}}, `SNIs[0] "[::1]" is an address, which no client sends as a server name (RFC 6066 section 3); write a name, or put the address into Hosts`},
+		{router.Route{SNIs: []string{"192.0.2.1"}}, `SNIs[0] "192.0.2.1" is an address`},
 
 		{router.Route{Headers: map[string][]string{"host": {"a.test"}}}, `Headers "host" cannot be matched as a header; use Hosts`},
 		{router.Route{Headers: map[string][]string{"X A": nil}}, `Headers "X A" is not a header name; use letters, digits and hyphens, as in X-Version`},
@@ -94,7 +109,7 @@ func TestProblems(t *testing.T) {
 		c.route.Name = "orders"
 		_, err := router.New([]router.Route{c.route}, router.Options{})
 		require.Error(t, err, "%+v", c.route)
-		require.True(t, strings.HasPrefix(err.Error(), `router: route "orders": `), err.Error())
+		require.True(t, strings.HasPrefix(err.Error(), `gateway: route "orders": `), err.Error())
 		require.Contains(t, err.Error(), c.want)
 		require.NotContains(t, err.Error(), "\n", "one mistake is one problem")
 	}
@@ -118,7 +133,7 @@ func TestProblemsAreJoined(t *testing.T) {
 		fields = append(fields, problem.Name+" "+problem.Field)
 	}
 	require.Equal(t, []string{"a Methods[0]", "a Hosts[0]", "a Paths[0]", "a Paths[1]", " Prefixes[0]", "again Paths[0]"}, fields)
-	require.ErrorContains(t, err, `router: routes[2]: Prefixes[0] "y"`)
+	require.ErrorContains(t, err, `gateway: Routes[2]: Prefixes[0] "y"`)
 }
 
 func TestIdenticalRoutes(t *testing.T) {
@@ -131,7 +146,7 @@ func TestIdenticalRoutes(t *testing.T) {
 		a, b router.Route
 		want string // empty: they can be told apart
 	}{
-		{"nothing", router.Route{}, router.Route{}, `router: route "b" has the same conditions as route "a", and no request could tell the two routes apart; remove one, or give one a further condition`},
+		{"nothing", router.Route{}, router.Route{}, `gateway: route "b" has the same conditions as route "a", and no request could tell the two routes apart; remove one, or give one a further condition`},
 		{"host", router.Route{Hosts: []string{"*.Test"}}, router.Route{Hosts: []string{"a", "*.test."}}, `route "b": Hosts[1] "*.test." is a host of route "a"`},
 		{"path", router.Route{Paths: []string{"/a/:x"}}, router.Route{Paths: []string{"/a/:y"}}, `route "b": Paths[0] "/a/:y" is the same path as "/a/:x" of route "a", and`},
 		{"host and path", router.Route{Hosts: []string{"a"}, Paths: []string{"/%7e"}}, router.Route{Hosts: []string{"a"}, Paths: []string{"/~"}}, `route "b": Paths[0] "/~" at host "a" is the same path as "/%7e" of route "a"`},
@@ -256,7 +271,7 @@ func TestTooManyEntries(t *testing.T) {
 		r.Prefixes = append(r.Prefixes, "/p"+strconv.Itoa(i))
 	}
 	_, err := router.New([]router.Route{r}, router.Options{})
-	require.EqualError(t, err, `router: route "wide" makes the table larger than 4194304 entries, one for each host and path; use wildcard hosts or prefixes`)
+	require.EqualError(t, err, `gateway: route "wide" makes the table larger than 4194304 entries, one for each host and path; use wildcard hosts or prefixes`)
 }
 
 func TestConcurrentLookups(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // attempt is one exchange on a [Standard]: its one timer, its request body and the body of its answer.
@@ -339,27 +341,16 @@ func isReset(err error) bool {
 // validHeader reports whether net/http would send h.
 func validHeader(h http.Header) bool {
 	for name, values := range h {
-		if !validName(name) {
+		if !canonical.Token(name) {
 			return false
 		}
 		for _, v := range values {
-			for i := range len(v) {
-				if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
-					return false
-				}
+			if !canonical.FieldValue(v) {
+				return false
 			}
 		}
 	}
 	return true
-}
-
-func validName(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // uploadBody is an attempt as the request body net/http reads. While a Read waits for the client, the target is not to

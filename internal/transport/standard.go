@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // Config configures a [Standard]. The zero value holds the defaults.
@@ -183,7 +185,7 @@ func checkHead(res *http.Response) error {
 		return errVersion
 	}
 	for name := range res.Header {
-		if !validName(name) {
+		if !canonical.Token(name) {
 			return errName
 		}
 	}

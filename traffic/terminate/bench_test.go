@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
@@ -53,7 +54,7 @@ func BenchmarkTerminator(b *testing.B) {
 }
 
 func TestAllocs(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	require.Zero(t, testing.AllocsPerRun(500, rig(terminate.Config{Trigger: "debug"}, "/?a=b&c=d")), "requests that pass on cost nothing")

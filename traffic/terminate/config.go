@@ -76,10 +76,10 @@ func (c *Config) check() error {
 	if c.Echo && (c.Body != "" || c.ContentType != "") {
 		wrong("Echo excludes Body and ContentType; it answers with its own report")
 	}
-	if c.ContentType != "" && !isValue(c.ContentType) {
+	if c.ContentType != "" && !canonical.FieldValue(c.ContentType) {
 		wrong("ContentType %q is not a header value; use one such as \"text/html; charset=utf-8\"", c.ContentType)
 	}
-	if c.Trigger != "" && !isToken(c.Trigger) {
+	if c.Trigger != "" && !canonical.Token(c.Trigger) {
 		wrong("Trigger %q is not a header name; use letters, digits and hyphens", c.Trigger)
 	}
 	return errors.Join(slices.Concat(errs, c.checkReveal(), c.checkHeader())...)
@@ -108,13 +108,13 @@ func (c *Config) checkHeader() []error {
 	has := make(map[string]bool, len(c.Header))
 	for name, values := range c.Header {
 		switch {
-		case !isToken(name):
+		case !canonical.Token(name):
 			errs = append(errs, fmt.Errorf("terminate: Header[%q] is not a header name (RFC 9110 section 5.1)", name))
 		case own.Contains(name):
 			errs = append(errs, fmt.Errorf("terminate: Header[%q] follows from the answer; leave it out, a type goes into ContentType", name))
 		}
 		for i, v := range values {
-			if !isValue(v) {
+			if !canonical.FieldValue(v) {
 				errs = append(errs, fmt.Errorf("terminate: Header[%q][%d] %q is not a header value; control characters are not allowed", name, i, v))
 			}
 		}
@@ -155,23 +155,4 @@ func isRetryAfter(v string) bool {
 	}
 	_, err := http.ParseTime(v)
 	return err == nil
-}
-
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }

@@ -27,7 +27,7 @@ const fieldContentType = "Content-Type"
 // Terminator answers requests with one fixed answer. As a plugin it passes on those without its trigger; as a handler it
 // has nobody to pass them on to and answers all.
 //
-// A Terminator is immutable and safe for concurrent use.
+// A Terminator is immutable and safe for concurrent use. The zero Terminator, and a nil one, answer every request with 503.
 type Terminator struct {
 	status  int
 	message string
@@ -103,8 +103,8 @@ func New(c Config) (*Terminator, error) {
 	return t, nil
 }
 
-// Name returns "terminate".
-func (*Terminator) Name() string { return "terminate" }
+// Name returns "request-termination", which is Kong's name for it.
+func (*Terminator) Name() string { return "request-termination" }
 
 // Contract asks and promises nothing.
 func (*Terminator) Contract() policy.Contract { return policy.Contract{} }
@@ -112,6 +112,7 @@ func (*Terminator) Contract() policy.Contract { return policy.Contract{} }
 // Check returns nil for a request that passes on, and an error that is [ErrTerminated] for one that is answered here; it
 // is also a [*policy.Error], read-only, when the answer has an error status.
 func (t *Terminator) Check(r *http.Request) error {
+	t = t.orZero()
 	if t.triggered(r) {
 		return t.err
 	}
@@ -120,6 +121,7 @@ func (t *Terminator) Check(r *http.Request) error {
 
 // Preview returns the decision on r without answering it.
 func (t *Terminator) Preview(r *http.Request) policy.Decision {
+	t = t.orZero()
 	if !t.triggered(r) {
 		return policy.Decision{Policy: t.Name(), Verdict: policy.Skipped, Reason: reasonNotTriggered}
 	}
@@ -132,6 +134,7 @@ func (t *Terminator) Preview(r *http.Request) policy.Decision {
 
 // Wrap returns a handler that answers requests with the trigger and passes all others on to next.
 func (t *Terminator) Wrap(next http.Handler) http.Handler {
+	t = t.orZero()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x, r := policy.Ensure(r)
 		if t.triggered(r) {
@@ -146,7 +149,16 @@ func (t *Terminator) Wrap(next http.Handler) http.Handler {
 // ServeHTTP answers r, with or without the trigger.
 func (t *Terminator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x, r := policy.Ensure(r)
-	t.answer(w, r, x)
+	t.orZero().answer(w, r, x)
+}
+
+// orZero returns t, or what stands for a Terminator nobody configured.
+func (t *Terminator) orZero() *Terminator {
+	if t != nil && t.status != 0 {
+		return t
+	}
+	e := &policy.Error{Status: http.StatusServiceUnavailable, Code: reasonTerminated, Err: ErrTerminated}
+	return &Terminator{status: e.Status, verdict: policy.Refused, refusal: e, err: e}
 }
 
 func (t *Terminator) triggered(r *http.Request) bool {

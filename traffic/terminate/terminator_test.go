@@ -111,7 +111,7 @@ func TestAnswers(t *testing.T) {
 					require.Len(t, decisions, 1)
 					require.Equal(t, tt.verdict, decisions[0].Verdict)
 					require.Equal(t, "terminated", decisions[0].Reason)
-					require.Equal(t, "terminate", decisions[0].Policy)
+					require.Equal(t, "request-termination", decisions[0].Policy)
 					require.Equal(t, tt.status, decisions[0].Status)
 					preview := p.Preview(httptest.NewRequest(method, "/", nil))
 					if tt.verdict == policy.Refused {
@@ -160,7 +160,7 @@ func TestTrigger(t *testing.T) {
 			}
 			require.Equal(t, http.StatusTeapot, w.Code)
 			require.NoError(t, p.Check(r))
-			want := policy.Decision{Policy: "terminate", Verdict: policy.Skipped, Reason: "not_triggered"}
+			want := policy.Decision{Policy: "request-termination", Verdict: policy.Skipped, Reason: "not_triggered"}
 			require.Equal(t, []policy.Decision{want}, x.Decisions())
 			require.Equal(t, want, p.Preview(r))
 			require.False(t, x.GatewayMade())
@@ -352,7 +352,7 @@ func TestNew(t *testing.T) {
 	} {
 		p, err := terminate.New(c)
 		require.NoError(t, err)
-		require.Equal(t, "terminate", policy.NameOf(p))
+		require.Equal(t, "request-termination", policy.NameOf(p))
 		require.Empty(t, p.Contract())
 	}
 }
@@ -446,4 +446,17 @@ func FuzzEcho(f *testing.F) {
 			require.NotContains(t, w.Body.String(), "s3cr3t")
 		}
 	})
+}
+
+func TestZeroTerminator(t *testing.T) {
+	t.Parallel()
+	for _, term := range []*terminate.Terminator{nil, {}} {
+		for _, h := range []http.Handler{term, term.Wrap(http.NotFoundHandler())} {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+			require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		}
+		require.ErrorIs(t, term.Check(httptest.NewRequest(http.MethodGet, "/", nil)), terminate.ErrTerminated)
+		require.Equal(t, policy.Refused, term.Preview(httptest.NewRequest(http.MethodGet, "/", nil)).Verdict)
+	}
 }

@@ -1,5 +1,0 @@
-//go:build race
-
-package respw_test
-
-const raceEnabled = true

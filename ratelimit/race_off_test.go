@@ -1,6 +1,0 @@
-//go:build !race
-
-package ratelimit_test
-
-// raceEnabled: the race detector is on, which allocates and is slow.
-const raceEnabled = false

@@ -1,5 +1,0 @@
-//go:build !race
-
-package terminate_test
-
-const raceEnabled = false
