@@ -100,3 +100,36 @@ func TestMemory(t *testing.T) {
 	t.Logf("kept: %d MiB for %d entries", kept/mib, table.Len())
 	runtime.KeepAlive(routes)
 }
+
+// Every one of many routes is found, and nothing beside them.
+func TestManyRoutes(t *testing.T) {
+	t.Parallel()
+	const n = 5000
+	routes := make([]router.Route, 0, 4*n)
+	for i := range n {
+		base := fmt.Sprintf("/s%d%s", i, strings.Repeat("x", i%40))
+		routes = append(routes,
+			router.Route{Paths: []string{base}}, router.Route{Paths: []string{base + "/:id/detail"}},
+			router.Route{Prefixes: []string{base + "-"}}, router.Route{Hosts: []string{fmt.Sprintf("h%d.test", i)}, Paths: []string{base}},
+		)
+	}
+	table := newTable(t, routes...)
+	find := func(host, path string) int {
+		q := router.Request{Method: http.MethodGet, Host: host, Path: path}
+		var m router.Match
+		if table.Lookup(&q, &m) != router.Found {
+			return -1
+		}
+		return m.Route
+	}
+	for i := range n {
+		base := fmt.Sprintf("/s%d%s", i, strings.Repeat("x", i%40))
+		require.Equal(t, 4*i, find("", base))
+		require.Equal(t, 4*i+1, find("", base+"/7/detail"))
+		require.Equal(t, 4*i+2, find("", base+"-y"))
+		require.Equal(t, 4*i+3, find(fmt.Sprintf("h%d.test", i), base))
+		for _, path := range []string{base + "/", base + "x", base + "/7/details", base[:len(base)-1] + "y"} {
+			require.Equal(t, -1, find("", path), path)
+		}
+	}
+}

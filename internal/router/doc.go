@@ -5,8 +5,8 @@
 // how narrow each is, and only then the order written. A lookup is the best rank among the entries that match.
 //
 // The index asks few entries. Host patterns are found by name, exact ones first, then those with a wildcard, then the
-// entries of any host. Below each host, exact paths are one map; patterns with parameters and subtrees are one map for
-// each shape (number of segments, positions of wildcards), keyed by the literal text; prefixes are one map for each
+// entries of any host. Below each host, exact paths are one table; patterns with parameters and subtrees are one for
+// each shape (number of segments, positions of wildcards), keyed by the literal text; prefixes are one for each
 // length; regular expressions stand under the literal text they begin with. What cannot beat the rank found so far is
 // skipped. The cost grows with the length of the path and the number of shapes, not with the number of routes, except
 // where many routes share host and path and differ only in headers, query or predicate: those are tried in order.

@@ -34,7 +34,8 @@ type bucket struct{ rank, next int32 }
 // keyed is entries by an exact key.
 type keyed struct {
 	best    int32
-	buckets map[string]bucket
+	buckets map[string]bucket // while entries are added
+	texts   texts             // afterwards
 }
 
 // byLength is entries by a beginning of the path, one map per length, the longest first.
@@ -81,6 +82,14 @@ func (k *keyed) add(key string, rank int32, l link) {
 	old, present := k.buckets[key]
 	k.buckets[key] = l.push(old, present, rank)
 	k.best = rank
+}
+
+func (k *keyed) finish() { k.texts, k.buckets = newTexts(k.buckets), nil }
+
+func (b *byLength) finish() {
+	for _, m := range b.lengths {
+		m.finish()
+	}
 }
 
 func (b *byLength) add(key string, rank int32, l link) {
@@ -137,8 +146,14 @@ func (x *pathIndex) addShape(p *path, rank int32, l link) {
 	}
 }
 
-// finish orders the shapes, the one with the best entry first.
+// finish ends the adding of entries. It orders the shapes, the one with the best entry first.
 func (x *pathIndex) finish() {
+	x.exact.finish()
+	x.regexps.finish()
+	x.prefixes.finish()
+	for _, sh := range x.shapes {
+		sh.finish()
+	}
 	slices.SortFunc(x.shapes, func(a, b *shape) int { return cmp.Compare(a.best, b.best) })
 }
 
@@ -191,10 +206,10 @@ func (x *pathIndex) search(s *search, q *Request) {
 }
 
 func (k *keyed) search(s *search, q *Request, key string) {
-	if k.buckets == nil || k.best >= s.best {
+	if k.texts.slots == nil || k.best >= s.best {
 		return
 	}
-	if b, ok := k.buckets[key]; ok {
+	if b, ok := k.texts.find(key); ok {
 		s.bucket(b, q)
 	}
 }
@@ -266,8 +281,7 @@ func (sh *shape) searchCopied(s *search, q *Request, at *ends) {
 		start = at[i+1]
 	}
 	key = append(key, q.Path[start:at[sh.segments]]...)
-	// The conversion in the index expression does not allocate.
-	if b, ok := sh.buckets[string(key)]; ok {
+	if b, ok := sh.texts.findBytes(key); ok {
 		s.bucket(b, q)
 	}
 }

@@ -13,6 +13,9 @@ import (
 // they take the memory.
 const maxEntries = 1 << 22
 
+// maxText bounds the paths of a table in bytes, for the same reason; see slot.at.
+const maxText = 1 << 27
+
 // A Route is the criteria of one route. The zero value matches every request. Criteria of different fields must all
 // hold, and of the values in one field any.
 type Route struct {
@@ -170,6 +173,7 @@ type builder struct {
 	criteria   map[string]*criteria
 	identities map[identity]int32
 	full       bool
+	text       int
 }
 
 // An identity is equal for entries that match the same requests with the same precedence.
@@ -208,6 +212,18 @@ func (b *builder) addRoute(i int) {
 		b.full = true
 		b.problems = append(b.problems, &Error{Route: i, Name: r.Name,
 			Reason: "makes the table larger than " + strconv.Itoa(maxEntries) + " entries, one for each host and path",
+			Remedy: "use wildcard hosts or prefixes"})
+		return
+	}
+	for _, p := range paths {
+		if p.value != nil {
+			b.text += len(hosts) * len(p.value.shape)
+		}
+	}
+	if b.text > maxText {
+		b.full = true
+		b.problems = append(b.problems, &Error{Route: i, Name: r.Name,
+			Reason: "makes the paths of the table longer than " + strconv.Itoa(maxText) + " bytes, each counted for every host of its route",
 			Remedy: "use wildcard hosts or prefixes"})
 		return
 	}
