@@ -40,15 +40,15 @@ func (c *slowConnection) SetReadDeadline(time.Time) error {
 
 func (c *slowConnection) Read([]byte) (int, error) {
 	<-c.cut
-	return 0, errTimeout{}
+	return 0, timeoutError{}
 }
 
 func (c *slowConnection) Close() error { return nil }
 
-type errTimeout struct{}
+type timeoutError struct{}
 
-func (errTimeout) Error() string { return "i/o timeout" }
-func (errTimeout) Timeout() bool { return true }
+func (timeoutError) Error() string { return "i/o timeout" }
+func (timeoutError) Timeout() bool { return true }
 
 // Once Release has returned nothing touches the connection any more: it is the next request's, and on HTTP/2 there is
 // none.
