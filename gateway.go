@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-go/gateway/internal/router"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -44,8 +45,11 @@ const DefaultDrainTimeout = 30 * time.Second
 type Compat struct {
 	// NotFoundForMethod answers 404 where a route matches in everything but the method, instead of 405.
 	NotFoundForMethod bool
-	// AllowIdenticalRoutes lets routes stand that no request can tell apart; the first written wins.
+	// AllowIdenticalRoutes lets routes stand that no request can tell apart, where the first written wins, and routes that
+	// no request reaches. Both are warnings then.
 	AllowIdenticalRoutes bool
+	// AllowBrokenContracts lets plugins stand in chains that break their contracts, with a warning.
+	AllowBrokenContracts bool
 }
 
 // Gateway is an http.Handler that serves a table of routes. It is safe for concurrent use; Apply and Shutdown may be
@@ -61,7 +65,8 @@ type Gateway struct {
 }
 
 // New checks c and returns a gateway that serves it. The error joins all problems of c, each naming the route or the
-// field it concerns; then nothing was started and nothing of Owns was closed.
+// field it concerns; then nothing was started and nothing of Owns was closed. Warnings (see [Config.Validate]) go to the
+// Logger, once each.
 func New(c Config) (*Gateway, error) {
 	g := &Gateway{}
 	if err := g.Apply(c); err != nil {
@@ -76,14 +81,21 @@ var ErrShutdown = errors.New("gateway: shut down")
 // Apply makes c the table of the gateway. Every request sees one table whole: those in flight end with the one they
 // began with. On error nothing has changed and nothing was closed; the caller still owns what it made.
 func (g *Gateway) Apply(c Config) error {
-	next, err := c.compile()
-	if err != nil {
+	next, report := c.compile()
+	if err := report.Err(); err != nil {
 		return err
 	}
+	warnings, err := g.swap(next, report)
+	next.logWarnings(warnings)
+	return err
+}
+
+// swap makes next the table, and returns the warnings that the one before did not have.
+func (g *Gateway) swap(next *table, report Report) ([]string, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return ErrShutdown
+		return nil, ErrShutdown
 	}
 	if g.owners == nil {
 		g.owners = map[io.Closer]int{}
@@ -95,10 +107,12 @@ func (g *Gateway) Apply(c Config) error {
 	next.version = versionString(g.version)
 	next.onEnd = g.end
 	g.live.Add(1)
-	if old := g.table.Swap(next); old != nil {
+	old := g.table.Swap(next)
+	warnings := next.warnings(report, old)
+	if old != nil {
 		old.release()
 	}
-	return nil
+	return warnings, nil
 }
 
 // end closes what no other table owns. It runs once per table, after its last request, and never on a request's time.
@@ -171,7 +185,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var h http.Handler
 	if err == nil {
 		by = "gateway"
-		h, err = t.lookup(x, r)
+		var m router.Match
+		h, err = t.lookup(x, r, &m)
 	}
 	r = v.Bind(r)
 	if err != nil {

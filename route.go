@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -30,6 +32,9 @@ type Route struct {
 	// Forward says how the handler's request is made from the client's. Path and host apply to any Handler; Rewrite and
 	// Timeouts apply where the request reaches an [*Upstream], also behind other handlers.
 	Forward Forward
+	// Public says that nobody need authenticate here, although they must on other routes of the same host; without it
+	// that is an [UnauthenticatedRoute].
+	Public bool
 	// Streaming says that bodies of this route must pass as they come: a plugin that buffers is an error, and clients are
 	// not held to [policy.EntryConfig.MinReadRate].
 	Streaming bool
@@ -90,7 +95,7 @@ type route struct {
 	handler   http.Handler
 	forward   *policy.Forward // nil when zero
 	streaming bool
-	plugins   []string     // names, for listings
+	plugins   []Plugin     // inside the gateway-wide ones
 	target    http.Handler // as configured, for listings
 }
 
@@ -100,6 +105,16 @@ func (rt Route) label(i int) string {
 		return fmt.Sprintf("Routes[%d]", i)
 	}
 	return fmt.Sprintf("route %q", rt.Name)
+}
+
+// routeName is a label as findings have it: the name alone, or Routes[i].
+func routeName(label string) string {
+	if quoted, ok := strings.CutPrefix(label, "route "); ok {
+		if name, err := strconv.Unquote(quoted); err == nil {
+			return name
+		}
+	}
+	return label
 }
 
 // compile checks rt and composes its handler; label is what errors call it, outer are the plugins of the Config.
@@ -126,21 +141,11 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 		}
 	}
 	ok := checkPlugins("gateway: "+label+": Plugins", rt.Plugins, &errs)
-	if rt.Streaming {
-		for _, p := range append(append([]Plugin{}, outer...), rt.Plugins...) {
-			if isNil(p) {
-				continue
-			}
-			if c, _ := policy.ContractOf(p); c.BuffersRequest || c.BuffersResponse {
-				bad("is Streaming, but plugin %q buffers; take one of them away", policy.NameOf(p))
-			}
-		}
-	}
 	if !ok || len(errs) > 0 {
 		return route{}, errors.Join(errs...)
 	}
 
-	out := route{name: rt.Name, target: rt.Handler, streaming: rt.Streaming}
+	out := route{name: rt.Name, target: rt.Handler, streaming: rt.Streaming, plugins: slices.Clone(rt.Plugins)}
 	h := rt.Handler
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
 		h = &forwarder{next: h, forward: f}
@@ -160,10 +165,25 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 		return route{}, errors.Join(errs...)
 	}
 	out.handler = &guard{next: h, log: logger}
-	for _, p := range rt.Plugins {
-		out.plugins = append(out.plugins, policy.NameOf(p))
-	}
 	return out, nil
+}
+
+// checkChain reports contracts that the plugins around the route break.
+func (rt Route) checkChain(i int, outer []Plugin, compat Compat, r *collector) {
+	if slices.ContainsFunc(rt.Plugins, func(p Plugin) bool { return isNil(p) }) {
+		return
+	}
+	chain := slices.Concat(outer, rt.Plugins)
+	r.checkContracts(rt.label(i), i, chain, len(outer), compat)
+	if !rt.Streaming {
+		return
+	}
+	for _, p := range chain {
+		if c, _ := policy.ContractOf(p); c.BuffersRequest || c.BuffersResponse {
+			r.addf(Finding{Kind: BufferedStream, Route: routeName(rt.label(i)), order: i, Plugins: []string{policy.NameOf(p)}},
+				"%s: is Streaming, but plugin %q buffers; take one of them away", rt.label(i), policy.NameOf(p))
+		}
+	}
 }
 
 // checkFields reports the name of rt, and fields that contradict each other or are without effect.
@@ -209,6 +229,16 @@ type forwarder struct {
 }
 
 func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out, err := f.request(r)
+	if err != nil {
+		policy.Refuse(w, r, "gateway", err)
+		return
+	}
+	f.next.ServeHTTP(w, out)
+}
+
+// request returns r as the handler gets it.
+func (f *forwarder) request(r *http.Request) (*http.Request, error) {
 	path := r.URL.EscapedPath()
 	stripped := false
 	var rest string
@@ -224,8 +254,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// resolved before Path is put in front, or a client could climb out of it.
 		var err error
 		if rest, err = canonical.Literal("/"+strings.TrimPrefix(rest, "/"), canonical.PathOptions{AllowEncodedSlash: true}); err != nil {
-			policy.Refuse(w, r, "gateway", &policy.Error{Status: http.StatusBadRequest, Code: "path_after_strip", Message: "Bad request", Err: err})
-			return
+			return nil, &policy.Error{Status: http.StatusBadRequest, Code: "path_after_strip", Message: "Bad request", Err: err}
 		}
 	}
 	u := &url.URL{RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
@@ -236,7 +265,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.forward.Host != "" {
 		out.Host = f.forward.Host
 	}
-	f.next.ServeHTTP(w, out)
+	return out, nil
 }
 
 // joinPath puts base before path, or before rest when the pattern's part was stripped from path, with exactly one slash

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"iter"
 	"net/http"
 	"strings"
 	"text/tabwriter"
@@ -41,12 +42,6 @@ func (t RouteTable) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "ROUTE\tHOST\tPATH\tMETHODS\tPLUGINS\tHANDLER")
-	or := func(s, empty string) string {
-		if s == "" {
-			return empty
-		}
-		return s
-	}
 	for _, r := range t {
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, or(r.Host, "*"), or(r.Pattern, "*"),
 			or(strings.Join(r.Methods, ","), "*"), or(strings.Join(r.Plugins, " > "), "-"), r.Handler)
@@ -65,14 +60,24 @@ func (g *Gateway) Status() Status {
 	s := Status{Version: t.version, Routes: t.list(), InFlight: int(max(t.refs.Load()-2, 0))}
 	seen := map[*Upstream]bool{}
 	for i := range t.routes {
-		for u := range upstreams(t.routes[i].target) {
-			if !seen[u] {
+		for h := range leavesOf(t.routes[i].target) {
+			if u, ok := h.(*Upstream); ok && !seen[u] {
 				seen[u] = true
 				s.Upstreams = append(s.Upstreams, u.Status())
 			}
 		}
 	}
 	return s
+}
+
+// Routes returns the compiled route table in order of precedence; nil after Shutdown.
+func (g *Gateway) Routes() RouteTable {
+	t := g.current()
+	if t == nil {
+		return nil
+	}
+	defer t.release()
+	return t.list()
 }
 
 // list gives the compiled table as data.
@@ -82,37 +87,46 @@ func (t *table) list() RouteTable {
 		rt := &t.routes[e.Route]
 		out = append(out, RouteInfo{
 			Name: rt.name, Host: e.Host, Pattern: e.Pattern, Methods: e.Methods,
-			Plugins: append(append([]string{}, t.plugins...), rt.plugins...), Handler: handlerName(rt.target),
+			Plugins: pluginNames(t.plugins, rt.plugins), Handler: handlerName(rt.target),
 		})
 	}
 	return out
+}
+
+func pluginNames(chains ...[]Plugin) []string {
+	names := []string{}
+	for _, chain := range chains {
+		for _, p := range chain {
+			names = append(names, policy.NameOf(p))
+		}
+	}
+	return names
 }
 
 func handlerName(h http.Handler) string {
 	if n, ok := h.(interface{ Name() string }); ok {
 		return n.Name()
 	}
-	return fmt.Sprintf("%T", h)
+	return typeName(h)
 }
+
+func typeName(h http.Handler) string { return fmt.Sprintf("%T", h) }
 
 // maxHandlerDepth bounds the walk through handlers that hide others, which an application may have tied into a cycle.
 const maxHandlerDepth = 16
 
-// upstreams yields the upstreams behind h, also those behind handlers that have a method Handlers() []http.Handler.
-func upstreams(h http.Handler) func(yield func(*Upstream) bool) {
-	return func(yield func(*Upstream) bool) { walkUpstreams(h, maxHandlerDepth, yield) }
+// leavesOf yields the handlers behind h: h itself, or, where it has a method Handlers() []http.Handler, those behind these.
+func leavesOf(h http.Handler) iter.Seq[http.Handler] {
+	return func(yield func(http.Handler) bool) { walkLeaves(h, maxHandlerDepth, yield) }
 }
 
-func walkUpstreams(h http.Handler, depth int, yield func(*Upstream) bool) bool {
-	if u, ok := h.(*Upstream); ok {
-		return yield(u)
-	}
+func walkLeaves(h http.Handler, depth int, yield func(http.Handler) bool) bool {
 	inner, ok := h.(interface{ Handlers() []http.Handler })
 	if !ok || depth == 0 {
-		return true
+		return yield(h)
 	}
 	for _, h := range inner.Handlers() {
-		if !walkUpstreams(h, depth-1, yield) {
+		if !walkLeaves(h, depth-1, yield) {
 			return false
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,74 +23,119 @@ type table struct {
 	index    *router.Table
 	routes   []route
 	notFound http.Handler
+	custom   http.Handler // Config.NotFound; nil when that is
 	refusing http.Handler // answers with the error in the request's context
 	compat   Compat
-	plugins  []string // names of the gateway-wide plugins
+	plugins  []Plugin // gateway-wide
 	owns     []io.Closer
 	drain    time.Duration
 	log      panicLogger
 	version  string
+	warned   map[string]bool // findings, by their text; guarded by the gateway's lock
 
 	refs  atomic.Int64 // requests in flight, and one for the gateway while the table is current
 	onEnd func(*table) // called once, when refs reached zero
 }
 
-// compile checks c whole and builds its table. The error joins all problems.
-func (c Config) compile() (*table, error) {
-	var errs []error
+// compile checks c whole and builds its table, which is nil when the report has errors.
+func (c Config) compile() (*table, Report) {
+	var r collector
 	t := &table{compat: c.Compat, log: panicLogger{c.Logger}, drain: c.DrainTimeout}
 	if t.drain == 0 {
 		t.drain = DefaultDrainTimeout
 	}
 	if c.DrainTimeout < 0 {
-		errs = append(errs, fmt.Errorf("gateway: Config.DrainTimeout %v is negative; use 0 for %v, or more", c.DrainTimeout, DefaultDrainTimeout))
+		r.addf(Finding{Kind: Invalid, order: -1}, "Config.DrainTimeout %v is negative; use 0 for %v, or more", c.DrainTimeout, DefaultDrainTimeout)
 	}
 	var err error
-	if t.entry, err = policy.NewEntry(c.EntryConfig); err != nil {
-		errs = append(errs, err)
-	}
-	outer := c.Plugins
-	if !checkPlugins("gateway: Config.Plugins", outer, &errs) {
+	t.entry, err = policy.NewEntry(c.EntryConfig)
+	r.addErrors("", -1, err)
+	outer := slices.Clone(c.Plugins)
+	var nils []error
+	if !checkPlugins("gateway: Config.Plugins", outer, &nils) {
 		outer = nil // reported; the routes are still worth checking
 	}
-	for _, p := range outer {
-		t.plugins = append(t.plugins, policy.NameOf(p))
-	}
+	r.addErrors("", -1, errors.Join(nils...))
+	t.plugins = outer
+	r.checkContracts("", -1, outer, len(outer), c.Compat)
 	if err = t.answers(c.NotFound, outer); err != nil {
-		errs = append(errs, err)
+		r.addErrors("", -1, err)
 		outer = nil // reported once, not for each route
 	}
+	c.compileRoutes(t, outer, &r)
+	t.owns, err = checkOwns(c.Owns)
+	r.addErrors("", -1, err)
+	c.verify(t, &r)
+	report := r.report()
+	if report.Err() != nil {
+		return nil, report
+	}
+	t.refs.Store(1)
+	return t, report
+}
+
+// compileRoutes makes the routes and the index of t; t.index is nil when there can be none.
+func (c Config) compileRoutes(t *table, outer []Plugin, r *collector) {
 	criteria := make([]router.Route, len(c.Routes))
 	t.routes = make([]route, len(c.Routes))
 	names := make(map[string]int, len(c.Routes))
 	for i, rt := range c.Routes {
+		name := routeName(rt.label(i))
 		if first, ok := names[rt.Name]; ok && rt.Name != "" {
-			errs = append(errs, fmt.Errorf("gateway: Routes[%d] and Routes[%d] are both named %q; names are unique", first, i, rt.Name))
+			r.addf(Finding{Kind: Invalid, Route: name, order: i}, "Routes[%d] and Routes[%d] are both named %q; names are unique", first, i, rt.Name)
 		} else {
 			names[rt.Name] = i
 		}
 		criteria[i] = rt.Match.criteria(rt.Name, rt.Priority)
-		if t.routes[i], err = rt.compile(rt.label(i), outer, t.log); err != nil {
-			errs = append(errs, err)
+		var err error
+		t.routes[i], err = rt.compile(rt.label(i), outer, t.log)
+		r.addErrors(name, i, err)
+		rt.checkChain(i, outer, c.Compat, r)
+	}
+	options := router.Options{AllowIdentical: c.Compat.AllowIdenticalRoutes, AllowEncodedSlash: c.AllowEncodedSlash}
+	index, err := router.New(criteria, options)
+	r.addRouterErrors(c.Routes, err)
+	if err != nil && onlyTwins(err) {
+		options.AllowIdentical = true // reported; the rest of the table is still worth checking
+		index, err = router.New(criteria, options)
+	}
+	if err == nil {
+		t.index = index
+	}
+}
+
+// addRouterErrors adds the problems the router found in the routes.
+func (r *collector) addRouterErrors(routes []Route, err error) {
+	start := len(r.findings)
+	r.addErrors("", -1, err)
+	for i := start; i < len(r.findings); i++ {
+		f := &r.findings[i]
+		problem := (*router.Error)(nil)
+		if !errors.As(f.err, &problem) || problem.Route < 0 {
+			continue
+		}
+		f.Route, f.order = routeName(routes[problem.Route].label(problem.Route)), problem.Route
+		if problem.Twin >= 0 {
+			f.Kind, f.Others = DuplicateRoute, []string{routeName(routes[problem.Twin].label(problem.Twin))}
 		}
 	}
-	if t.index, err = router.New(criteria, router.Options{AllowIdentical: c.Compat.AllowIdenticalRoutes, AllowEncodedSlash: c.AllowEncodedSlash}); err != nil {
-		errs = append(errs, err)
+}
+
+// onlyTwins tells whether a table could be built but for routes that cannot be told apart.
+func onlyTwins(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !onlyTwins(e) })
 	}
-	if t.owns, err = checkOwns(c.Owns); err != nil {
-		errs = append(errs, err)
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	t.refs.Store(1)
-	return t, nil
+	var problem *router.Error
+	return errors.As(err, &problem) && (problem.Twin >= 0 || strings.HasPrefix(problem.Reason, "is the same as "))
 }
 
 // answers composes the handlers of what no route answers.
 func (t *table) answers(notFound http.Handler, outer []Plugin) error {
 	if isNil(notFound) {
 		notFound = http.HandlerFunc(noRoute)
+	} else {
+		t.custom = notFound
 	}
 	for _, x := range []struct {
 		to   *http.Handler
@@ -146,15 +192,8 @@ func (t *table) release() {
 	}
 }
 
-// lookup finds the handler for a request that passed the entry, and tells the request and its Exchange.
-func (t *table) lookup(x *policy.Exchange, r *http.Request) (_ http.Handler, err error) {
-	defer func() {
-		// A predicate is the application's code.
-		if v := recover(); v != nil {
-			t.log.log(r.Context(), v)
-			err = panicked(v)
-		}
-	}()
+// query is what the router is asked about a request that passed the entry.
+func query(x *policy.Exchange, r *http.Request) router.Request {
 	host, port := x.Host()
 	if port == "" { // clients leave the default out
 		port = "80"
@@ -169,8 +208,21 @@ func (t *table) lookup(x *policy.Exchange, r *http.Request) (_ http.Handler, err
 	if r.TLS != nil {
 		q.SNI = strings.ToLower(r.TLS.ServerName)
 	}
-	var m router.Match
-	switch t.index.Lookup(&q, &m) {
+	return q
+}
+
+// lookup finds the handler for a request that passed the entry, and tells the request and its Exchange. m describes what
+// was found.
+func (t *table) lookup(x *policy.Exchange, r *http.Request, m *router.Match) (_ http.Handler, err error) {
+	defer func() {
+		// A predicate is the application's code.
+		if v := recover(); v != nil {
+			t.log.log(r.Context(), v)
+			err = panicked(v)
+		}
+	}()
+	q := query(x, r)
+	switch t.index.Lookup(&q, m) {
 	case router.Found:
 		rt := &t.routes[m.Route]
 		pattern := m.Pattern
@@ -202,9 +254,11 @@ func (t *table) lookup(x *policy.Exchange, r *http.Request) (_ http.Handler, err
 }
 
 func noRoute(w http.ResponseWriter, r *http.Request) {
-	policy.Refuse(w, r, "gateway", &policy.Error{
-		Status: http.StatusNotFound, Code: "no_route", Message: "no Route matched with those values",
-	})
+	policy.Refuse(w, r, "gateway", errNoRoute())
+}
+
+func errNoRoute() *policy.Error {
+	return &policy.Error{Status: http.StatusNotFound, Code: "no_route", Message: "no Route matched with those values"}
 }
 
 // refusal is how the error of the entry, or of routing, reaches the innermost handler through the gateway-wide plugins.

@@ -94,6 +94,9 @@ func (a *Any) Contract() policy.Contract {
 // Wrap returns a handler that calls next for callers that one of the methods accepts; see the function [Wrap].
 func (a *Any) Wrap(next http.Handler) http.Handler { return Wrap(a, Options{}, next) }
 
+// Preview tells what Wrap would decide; see [Preview].
+func (a *Any) Preview(r *http.Request) policy.Decision { return Preview(a, Options{}, r) }
+
 // Authenticate returns the identity that the first method with a credential to judge finds.
 func (a *Any) Authenticate(r *http.Request) (*policy.Identity, error) {
 	for _, m := range a.methods {

@@ -47,6 +47,12 @@ func newBufferedBody(data []byte, under io.Closer) *bufferedBody {
 // Close closes the body that was read.
 func (b *bufferedBody) Close() error { return b.under.Close() }
 
+// partlyReadBody is a request body of which a part was read, from its beginning again.
+type partlyReadBody struct {
+	io.Reader
+	io.Closer
+}
+
 // unreadableBody stands for a body in which a credential could not be hidden.
 type unreadableBody struct{ io.Closer }
 
@@ -82,6 +88,10 @@ func (s *Source) readBody(r *http.Request) (*document, error) {
 	// A client that declares much and sends nothing gets no room for it.
 	buf.Grow(int(min(max(r.ContentLength, 0), maxAhead)) + bytes.MinRead)
 	n, err := buf.ReadFrom(io.LimitReader(r.Body, s.maxBody+1))
+	if err != nil || n > s.maxBody {
+		// Refused, but where that is not enforced the body has to be whole for those inside.
+		r.Body = &partlyReadBody{io.MultiReader(&buf, r.Body), r.Body}
+	}
 	if err != nil {
 		return nil, unreadable(err)
 	}

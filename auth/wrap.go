@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -61,14 +62,30 @@ func (o Options) Validate(by string) error {
 // passes as anonymous is remembered with the challenge, so that a refusal further inside can say what would be accepted.
 // Whoever passes, the credential is hidden first, if m hides. A nil m refuses everybody, like the zero [Any].
 func Wrap(m Method, o Options, next http.Handler) http.Handler {
-	if isNil(m) {
-		m, o = &Any{}, Options{}
-	}
-	h := &handler{method: m, name: m.Name(), options: o, next: next, challenges: challengesOf(m)}
-	if o.Anonymous != nil {
-		h.anonymous = policy.Identity{Consumer: o.Anonymous, Kind: reasonAnonymous, Anonymous: true}
-	}
+	h := newHandler(m, o)
+	h.next = next
 	return h
+}
+
+// Preview returns the decision that [Wrap] would make about r, and puts the identity it would set into the Exchange of r,
+// which must be one of r's own (see [policy.Previewer]). The Detail names the consumer. Authentication policies call it in
+// their Preview method. Like Authenticate it may put a buffer in the place of the body of r.
+func Preview(m Method, o Options, r *http.Request) policy.Decision {
+	h := newHandler(m, o)
+	x := policy.ExchangeFrom(r.Context())
+	id, d, err := h.decide(x, r)
+	switch {
+	case err != nil:
+		e, err := h.refusal(err)
+		return policy.Decision{Policy: h.name, Verdict: policy.Refused, Reason: e.Code, Detail: e.Detail, Status: e.Status, Err: err}
+	case d.Verdict == policy.Skipped:
+		return d
+	}
+	h.pass(x, id)
+	if c := id.Consumer; c != nil {
+		d.Detail = strings.TrimSpace(fmt.Sprintf("consumer %q %s", c.ID, c.Username))
+	}
+	return d
 }
 
 // handler is Wrap's answer.
@@ -81,40 +98,67 @@ type handler struct {
 	next       http.Handler
 }
 
+func newHandler(m Method, o Options) *handler {
+	if isNil(m) {
+		m, o = &Any{}, Options{}
+	}
+	h := &handler{method: m, name: m.Name(), options: o, challenges: challengesOf(m)}
+	if o.Anonymous != nil {
+		h.anonymous = policy.Identity{Consumer: o.Anonymous, Kind: reasonAnonymous, Anonymous: true}
+	}
+	return h
+}
+
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x, r := policy.Ensure(r)
-	if reason := h.skip(x, r); reason != "" {
-		h.method.Hide(r)
-		x.Record(policy.Decision{Policy: h.name, Verdict: policy.Skipped, Reason: reason})
-		h.next.ServeHTTP(w, r)
+	id, decision, err := h.decide(x, r)
+	if err != nil {
+		h.refuse(w, r, x, err)
 		return
+	}
+	h.method.Hide(r)
+	if decision.Verdict != policy.Skipped {
+		h.pass(x, id)
+	}
+	x.Record(decision)
+	h.next.ServeHTTP(w, r)
+}
+
+// decide finds out who the caller is, nil when the method is not asked, and changes nothing but the body of r.
+func (h *handler) decide(x *policy.Exchange, r *http.Request) (*policy.Identity, policy.Decision, error) {
+	d := policy.Decision{Policy: h.name, Reason: reasonAuthenticated}
+	if reason := h.skip(x, r); reason != "" {
+		d.Verdict, d.Reason = policy.Skipped, reason
+		return nil, d, nil
 	}
 	id, err := h.method.Authenticate(r)
 	if err == nil && (id == nil || id.IsZero()) {
 		err = errNobody
 	}
-	decision := policy.Decision{Policy: h.name, Reason: reasonAuthenticated}
 	if err != nil {
 		reason, ok := h.mayPass(err)
 		if !ok {
-			h.refuse(w, r, x, err)
-			return
+			return nil, d, err
 		}
 		id = &h.anonymous
-		decision.Detail = reason
+		d.Detail = reason
 	}
 	if id.Anonymous {
-		decision.Reason = reasonAnonymous
+		d.Reason = reasonAnonymous
+	} else if id.Kind != h.name {
+		d.Detail = id.Kind
+	}
+	return id, d, nil
+}
+
+// pass makes id the caller.
+func (h *handler) pass(x *policy.Exchange, id *policy.Identity) {
+	if id.Anonymous {
 		for _, c := range h.challenges {
 			x.AddChallenge(c)
 		}
-	} else if id.Kind != h.name {
-		decision.Detail = id.Kind
 	}
-	h.method.Hide(r)
 	x.SetIdentity(*id)
-	x.Record(decision)
-	h.next.ServeHTTP(w, r)
 }
 
 var errNobody = errors.New("auth: the method returned no identity and no error")
@@ -161,24 +205,30 @@ func (h *handler) mayPass(err error) (detail string, ok bool) {
 }
 
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, x *policy.Exchange, err error) {
-	e := refusalIn(err)
-	if e == nil {
-		switch {
-		case errors.Is(err, ErrInvalidCredential):
-			e = InvalidCredential(err, "", h.challenges...)
-		case errors.Is(err, ErrNoCredential):
-			e = NoCredential("", h.challenges...)
-		default:
-			e = Unavailable(err)
-		}
-		err = e
-	}
+	e, err := h.refusal(err)
 	if e.Status == http.StatusUnauthorized && e.Header["Www-Authenticate"] == nil {
 		for _, c := range h.challenges {
 			x.AddChallenge(c) // taken by the answer, which has none of its own
 		}
 	}
 	policy.Refuse(w, r, h.name, err)
+}
+
+// refusal gives an error of the method that is none the words of one.
+func (h *handler) refusal(err error) (*policy.Error, error) {
+	if e := refusalIn(err); e != nil {
+		return e, err
+	}
+	var e *policy.Error
+	switch {
+	case errors.Is(err, ErrInvalidCredential):
+		e = InvalidCredential(err, "", h.challenges...)
+	case errors.Is(err, ErrNoCredential):
+		e = NoCredential("", h.challenges...)
+	default:
+		e = Unavailable(err)
+	}
+	return e, e
 }
 
 // refusalIn returns the refusal that err is or wraps, or nil.

@@ -10,16 +10,23 @@ type Fact string
 const (
 	// Authenticated: the Exchange holds an identity, or the request was refused. An anonymous identity counts.
 	Authenticated Fact = "authenticated"
-	// ClientAddress: the Exchange holds the client's address as the trusted proxies tell it.
+	// Authorized: the caller may do what the request asks for, or the request was refused. Access lists provide it.
+	Authorized Fact = "authorized"
+	// ClientAddress: the Exchange holds the client's address as the trusted proxies tell it. An [Entry] provides it, and
+	// so every gateway does.
 	ClientAddress Fact = "client_address"
 )
 
-// Contract is what a plugin asks of the chain it stands in. The zero Contract asks and promises nothing.
+// Contract is what a plugin asks of the chain it stands in. The zero Contract asks and promises nothing. A gateway
+// refuses a chain that breaks one.
 type Contract struct {
 	// Requires lists what must have been established by the plugins around it.
 	Requires []Fact
 	// Provides lists what holds for everything inside it.
 	Provides []Fact
+	// Precludes lists what no plugin inside it may provide: a cache in front of authentication would answer callers
+	// whom nobody has looked at.
+	Precludes []Fact
 	// BuffersRequest: the plugin holds the whole request body before it goes on.
 	BuffersRequest bool
 	// BuffersResponse: the plugin holds the whole response body before it reaches the client.
@@ -27,6 +34,6 @@ type Contract struct {
 }
 
 func (c Contract) clone() Contract {
-	c.Requires, c.Provides = slices.Clone(c.Requires), slices.Clone(c.Provides)
+	c.Requires, c.Provides, c.Precludes = slices.Clone(c.Requires), slices.Clone(c.Provides), slices.Clone(c.Precludes)
 	return c
 }

@@ -77,10 +77,19 @@ const internalMessage = "An unexpected error occurred"
 //
 // The plugin returns after calling it. When the head of an answer was sent already, it aborts the answer by panicking
 // with [http.ErrAbortHandler]: a half-sent answer is never completed.
+//
+// For a plugin under [ReportOnly] it records [WouldRefuse] and, instead of answering, calls what is inside the plugin.
 func Refuse(w http.ResponseWriter, r *http.Request, by string, err error) {
 	e := asError(err)
 	x := ExchangeFrom(r.Context())
-	x.Record(Decision{Policy: by, Verdict: Refused, Reason: e.reason(), Detail: e.Detail, Status: e.Status, Err: err})
+	d := Decision{Policy: by, Verdict: Refused, Reason: e.reason(), Detail: e.Detail, Status: e.Status, Err: err}
+	if s := reportScopeFrom(r.Context()); s != nil {
+		d.Verdict = WouldRefuse
+		x.Record(d)
+		s.pass(w, r)
+		return
+	}
+	x.Record(d)
 	x.MarkGatewayMade()
 	abortIfSent(w)
 	if handler := x.errorHandler(); handler != nil {

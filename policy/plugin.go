@@ -11,10 +11,9 @@ import (
 // state lives in the plugin, so that one plugin may wrap many handlers and share its state among them.
 //
 // A plugin may also have Name() string and Contract() [Contract]; see [NameOf] and [ContractOf]. Without a name it is
-// listed by its Go type.
+// listed by its Go type, and without a contract it is opaque: a gateway has to assume that it may provide any [Fact].
 //
-// Of a contract, a gateway checks today that no plugin on a Streaming route buffers. Whether what a plugin Requires is
-// provided outside it is not checked: an access list before the authentication it needs starts, and refuses everybody.
+// A plugin that wraps another has Unwrap() Plugin, so that name, contract and preview of the other are found.
 type Plugin interface {
 	Wrap(next http.Handler) http.Handler
 }
@@ -32,7 +31,7 @@ func (f PluginFunc) Wrap(next http.Handler) http.Handler {
 }
 
 // Describe gives middleware a name and a contract, as the policies of this module have them: listings name it, and a
-// gateway checks as much of the contract as it does for any [Plugin]. A nil wrap passes every request on.
+// gateway holds the chain to the contract. A nil wrap passes every request on.
 func Describe(name string, c Contract, wrap func(next http.Handler) http.Handler) Plugin {
 	return &described{PluginFunc: wrap, name: name, contract: c.clone()}
 }

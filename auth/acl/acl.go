@@ -77,9 +77,9 @@ func groupSet(field string, groups []string, errs *[]error) map[string]struct{} 
 // Name returns "acl".
 func (*ACL) Name() string { return "acl" }
 
-// Contract asks for a policy outside that authenticates.
+// Contract asks for a policy outside that authenticates, and says that whoever gets further in is authorized.
 func (*ACL) Contract() policy.Contract {
-	return policy.Contract{Requires: []policy.Fact{policy.Authenticated}}
+	return policy.Contract{Requires: []policy.Fact{policy.Authenticated}, Provides: []policy.Fact{policy.Authorized}}
 }
 
 // Wrap returns a handler that calls next for callers whose groups permit it, and refuses the others.
@@ -89,18 +89,35 @@ func (a *ACL) Wrap(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x, r := policy.Ensure(r)
-		id := x.Identity()
-		if err := a.Authorize(&id); err != nil {
+		d, err := a.decide(x)
+		if err != nil {
 			policy.Refuse(w, r, a.Name(), err)
 			return
 		}
-		reason := "group_allowed"
-		if len(a.allow) == 0 {
-			reason = "no_group_denied"
-		}
-		x.Record(policy.Decision{Policy: a.Name(), Reason: reason})
+		x.Record(d)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Preview tells what Wrap would decide about r, for explanations.
+func (a *ACL) Preview(r *http.Request) policy.Decision {
+	if a == nil {
+		a = &ACL{}
+	}
+	d, err := a.decide(policy.ExchangeFrom(r.Context()))
+	if err != nil {
+		d.Verdict, d.Reason, d.Status, d.Err = policy.Refused, err.Code, err.Status, err
+	}
+	return d
+}
+
+func (a *ACL) decide(x *policy.Exchange) (policy.Decision, *policy.Error) {
+	id := x.Identity()
+	d := policy.Decision{Policy: a.Name(), Reason: "group_allowed"}
+	if len(a.allow) == 0 {
+		d.Reason = "no_group_denied"
+	}
+	return d, a.authorize(&id)
 }
 
 // Authorize returns nil when id may pass. Otherwise the error is an [*policy.Error]: 401 wrapping [ErrUnauthenticated]
@@ -110,6 +127,13 @@ func (a *ACL) Authorize(id *policy.Identity) error {
 	if a == nil {
 		a = &ACL{}
 	}
+	if err := a.authorize(id); err != nil {
+		return err
+	}
+	return nil // not a nil *policy.Error
+}
+
+func (a *ACL) authorize(id *policy.Identity) *policy.Error {
 	if id == nil || id.IsZero() {
 		return unauthenticated()
 	}
@@ -137,13 +161,13 @@ func (a *ACL) Authorize(id *policy.Identity) error {
 	}
 }
 
-func unauthenticated() error {
+func unauthenticated() *policy.Error {
 	return &policy.Error{
 		Status: http.StatusUnauthorized, Code: "unauthenticated", Message: "Unauthorized", Err: ErrUnauthenticated,
 	}
 }
 
-func (a *ACL) forbidden(code string) error {
+func (a *ACL) forbidden(code string) *policy.Error {
 	message := a.message
 	if message == "" {
 		message = "You cannot consume this service"

@@ -181,7 +181,7 @@ func TestContract(t *testing.T) {
 	a := policy.Must(acl.New(acl.Config{Allow: []string{"staff"}}))
 	c, ok := policy.ContractOf(a)
 	require.True(t, ok)
-	require.Equal(t, policy.Contract{Requires: []policy.Fact{policy.Authenticated}}, c)
+	require.Equal(t, policy.Contract{Requires: []policy.Fact{policy.Authenticated}, Provides: []policy.Fact{policy.Authorized}}, c)
 	require.Equal(t, "acl", policy.NameOf(a))
 }
 

@@ -41,6 +41,14 @@ func (k *KeyAuth) Wrap(next http.Handler) http.Handler {
 	return auth.Wrap(k, k.options, next)
 }
 
+// Preview tells what Wrap would decide about r, for explanations; see [auth.Preview]. It asks the store.
+func (k *KeyAuth) Preview(r *http.Request) policy.Decision {
+	if k == nil {
+		k = &KeyAuth{}
+	}
+	return auth.Preview(k, k.options, r)
+}
+
 // Authenticate returns whose key r shows. The identity names the key by the ID its store gives it, never by its value.
 // The error is an [*policy.Error] that wraps [auth.ErrNoCredential], [auth.ErrInvalidCredential] or the error of the
 // store; it is shared and read-only. With Body the body of r is read and replaced by a buffer.

@@ -68,7 +68,7 @@ func build(orders, reports string, why *reasons, log *slog.Logger) (*gateway.Gat
 	return gateway.New(gateway.Config{
 		Plugins: []gateway.Plugin{observer, why},
 		Routes: []gateway.Route{
-			{Name: "hello", Match: gateway.Match{Paths: []string{"/hello"}, Methods: []string{"GET"}}, Handler: http.HandlerFunc(hello)},
+			{Name: "hello", Match: gateway.Match{Paths: []string{"/hello"}, Methods: []string{"GET"}}, Public: true, Handler: http.HandlerFunc(hello)},
 			{Name: "orders", Match: gateway.Match{Paths: []string{"/orders/*rest"}}, Plugins: []gateway.Plugin{keys, limit}, Handler: ordersUp},
 			{Name: "reports", Match: gateway.Match{Paths: []string{"/reports/*rest"}}, Plugins: []gateway.Plugin{keys, staff}, Handler: reportsUp},
 		},

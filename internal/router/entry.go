@@ -134,6 +134,7 @@ func comparePaths(a, b *path) int {
 		cmp.Compare(b.priority, a.priority),
 		cmp.Compare(b.literals, a.literals),
 		cmp.Compare(b.text, a.text),
+		cmp.Compare(b.segments, a.segments),
 	)
 }
 

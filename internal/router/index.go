@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // keyBuffer is how long a key of a shape may be without allocating. Only patterns with more literal text need longer
@@ -112,9 +114,7 @@ func (x *pathIndex) add(p *path, rank int32, l link) {
 	}
 	switch p.kind {
 	case Exact:
-		for _, key := range spellings(p.shape) {
-			x.exact.add(key, rank, l)
-		}
+		x.exact.add(canonical.MatchKey(p.shape), rank, l)
 	case Regexp:
 		x.regexps.add(p.literal, rank, l)
 	case Prefix:
@@ -137,13 +137,12 @@ func (x *pathIndex) addShape(p *path, rank int32, l link) {
 		x.deepest = max(x.deepest, p.segments)
 	}
 	sh := x.shapes[at]
-	for _, key := range spellings(patternKey(p, leading)) {
-		if sh.buckets == nil || len(key) < sh.shortest {
-			sh.shortest = len(key)
-		}
-		sh.longest = max(sh.longest, len(key))
-		sh.add(key, rank, l)
+	key := canonical.MatchKey(patternKey(p, leading))
+	if sh.buckets == nil || len(key) < sh.shortest {
+		sh.shortest = len(key)
 	}
+	sh.longest = max(sh.longest, len(key))
+	sh.add(key, rank, l)
 }
 
 // finish ends the adding of entries. It orders the shapes, the one with the best entry first.

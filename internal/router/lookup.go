@@ -94,6 +94,8 @@ type search struct {
 	anyMethod bool // methods do not count
 	collect   bool // go through all entries that match and add up their methods in allowed
 	allowed   methodSet
+
+	visit func(rank int32) // go through all entries whose host and path match, and call it for each
 }
 
 func (t *Table) search(s *search, q *Request) {
@@ -106,7 +108,11 @@ func (t *Table) search(s *search, q *Request) {
 // bucket looks for the first entry that matches. The list is in order of rank, so it ends where it cannot win any more.
 func (s *search) bucket(b bucket, q *Request) {
 	for b.rank < s.best {
-		if e := &s.t.entries[b.rank]; e.plain || s.matches(e, q) {
+		if e := &s.t.entries[b.rank]; s.visit != nil {
+			if e.kind != Regexp || e.detail.path.re.MatchString(q.Path) {
+				s.visit(b.rank)
+			}
+		} else if e.plain || s.matches(e, q) {
 			if !s.collect {
 				s.best = b.rank
 				return

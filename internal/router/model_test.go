@@ -99,7 +99,7 @@ func (e modelEntry) rank() []int {
 	rank = append(rank, wild, length, unless(port != ""))
 	rank = append(rank, -len(e.r.Headers), -len(e.r.Query), int(e.kind))
 
-	priority, literals, text := 0, 0, 0
+	priority, literals, text, segments := 0, 0, 0, 0
 	switch e.kind {
 	case modelRegexp:
 		priority = -e.r.Priority
@@ -107,6 +107,7 @@ func (e modelEntry) rank() []int {
 		text = -len(e.pattern)
 	case modelParameters, modelSubtree:
 		for _, s := range strings.Split(e.pattern, "/")[1:] {
+			segments--
 			if !strings.HasPrefix(s, ":") && !strings.HasPrefix(s, "*") {
 				literals--
 				text -= len(s)
@@ -114,7 +115,7 @@ func (e modelEntry) rank() []int {
 		}
 	case modelNone:
 	}
-	rank = append(rank, priority, literals, text, unless(slices.Contains(e.r.Methods, http.MethodHead)))
+	rank = append(rank, priority, literals, text, segments, unless(slices.Contains(e.r.Methods, http.MethodHead)))
 	return append(rank, e.written...)
 }
 

@@ -13,8 +13,6 @@ import (
 const (
 	// maxSegments bounds the segments of a pattern with wildcards, because their positions are bits of one word.
 	maxSegments = 64
-	// maxColons bounds the colons and stars that stand for themselves in one pattern: each doubles its spellings.
-	maxColons = 4
 	// maxPattern bounds the bytes of a literal. Longer paths are refused before they are routed.
 	maxPattern = 8 << 10
 )
@@ -72,6 +70,7 @@ type path struct {
 	text     int    // bytes of literal text, the measure of "longer pattern"
 
 	re       *regexp.Regexp // anchored
+	whole    bool           // the expression is its literal: it matches what begins with that
 	captures int
 	priority int
 	params   []param
@@ -96,7 +95,7 @@ func parsePath(written string, o Options) (*path, *fault) {
 	if !strings.Contains(clean, "/:") && !strings.Contains(clean, "/*") {
 		p.text = len(clean)
 		p.shape = escapeColons(clean)
-		return p, checkColons(p.shape)
+		return p, nil
 	}
 	return parseWildcards(clean, p)
 }
@@ -139,7 +138,7 @@ func parseWildcards(clean string, p *path) (*path, *fault) {
 			"a pattern with wildcards may have at most " + strconv.Itoa(maxSegments) + "; use Prefixes or Regexps"}
 	}
 	p.shape = shape.String()
-	return p, checkColons(p.shape)
+	return p, nil
 }
 
 func checkName(segment, name string, before []param) *fault {
@@ -210,7 +209,7 @@ func parseRegexp(written string, priority int) (*path, *fault) {
 		return nil, &fault{"does not compile: " + err.Error(), "use a simpler expression"}
 	}
 	p := &path{kind: Regexp, shape: written, priority: priority, re: re, captures: re.NumSubexp()}
-	p.literal, _ = literalPrefix(tree)
+	p.literal, p.whole = literalPrefix(tree)
 	if p.literal != "" && p.literal[0] != '/' {
 		return nil, &fault{"can match no path", "begin it with a slash, as every path does"}
 	}
@@ -304,7 +303,7 @@ func canonicalise(written string, o Options) (string, *fault) {
 	if last || strings.Count(clean, "/") != strings.Count(written, "/") {
 		return "", &fault{"has dot segments or repeated slashes, which no request has when it is matched", "write " + strconv.Quote(clean)}
 	}
-	return canonical.MatchKeyExcept(clean, ":*"), nil // those two are taken care of by spellings
+	return canonical.MatchKeyExcept(clean, ":*"), nil // those two would become wildcards; index keys have them decoded
 }
 
 // pathFault puts the reason of canonical.Literal into words.
@@ -329,57 +328,6 @@ func escapeColons(s string) string {
 		return s
 	}
 	return strings.NewReplacer(":", "%3A", "*", "%2A").Replace(s)
-}
-
-func countColons(s string) int { return strings.Count(s, "%3A") + strings.Count(s, "%2A") }
-
-func checkColons(escaped string) *fault {
-	if n := countColons(escaped); n > maxColons {
-		return &fault{"has " + strconv.Itoa(n) + " literal colons and stars",
-			"use at most " + strconv.Itoa(maxColons) + ", or a regular expression"}
-	}
-	return nil
-}
-
-// spellings lists all canonical paths that are the same path but for whether colons and stars are escaped: RFC 3986
-// gives the two spellings different meanings, but servers do not, and a client must not get around a route by
-// choosing the other one. s has them all escaped.
-func spellings(s string) []string {
-	n := countColons(s)
-	if n == 0 {
-		return []string{s}
-	}
-	all := make([]string, 0, 1<<n)
-	for mask := range 1 << n {
-		var b strings.Builder
-		rest := s
-		for bit := range n {
-			at := nextColon(rest)
-			b.WriteString(rest[:at])
-			escape := rest[at : at+3]
-			rest = rest[at+3:]
-			switch {
-			case mask&(1<<bit) == 0:
-				b.WriteString(escape)
-			case escape == "%3A":
-				b.WriteByte(':')
-			default:
-				b.WriteByte('*')
-			}
-		}
-		b.WriteString(rest)
-		all = append(all, b.String())
-	}
-	return all
-}
-
-// nextColon returns where the first escaped colon or star is. There is one.
-func nextColon(s string) int {
-	colon, star := strings.Index(s, "%3A"), strings.Index(s, "%2A")
-	if colon < 0 || star >= 0 && star < colon {
-		return star
-	}
-	return colon
 }
 
 // isName tells whether a string can name a wildcard.

@@ -71,6 +71,7 @@ type Error struct {
 	Value  string // as written
 	Reason string // what is wrong, to be read after field and value
 	Remedy string // what to do
+	Twin   int    // index of the route from which no request could tell this one apart, -1 when that is not the problem
 }
 
 // Error names route, field, value, reason and remedy, in the terms of package gateway, whose users read it.
@@ -194,7 +195,7 @@ type place[T any] struct {
 
 func (b *builder) report(route int, field, value string, f *fault) {
 	b.problems = append(b.problems, &Error{
-		Route: route, Name: b.routes[route].Name, Field: field, Value: value, Reason: f.reason, Remedy: f.remedy,
+		Route: route, Name: b.routes[route].Name, Field: field, Value: value, Reason: f.reason, Remedy: f.remedy, Twin: -1,
 	})
 }
 
@@ -210,7 +211,7 @@ func (b *builder) addRoute(i int) {
 	}
 	if len(b.drafts)+len(hosts)*len(paths) > maxEntries {
 		b.full = true
-		b.problems = append(b.problems, &Error{Route: i, Name: r.Name,
+		b.problems = append(b.problems, &Error{Route: i, Name: r.Name, Twin: -1,
 			Reason: "makes the table larger than " + strconv.Itoa(maxEntries) + " entries, one for each host and path",
 			Remedy: "use wildcard hosts or prefixes"})
 		return
@@ -222,7 +223,7 @@ func (b *builder) addRoute(i int) {
 	}
 	if b.text > maxText {
 		b.full = true
-		b.problems = append(b.problems, &Error{Route: i, Name: r.Name,
+		b.problems = append(b.problems, &Error{Route: i, Name: r.Name, Twin: -1,
 			Reason: "makes the paths of the table longer than " + strconv.Itoa(maxText) + " bytes, each counted for every host of its route",
 			Remedy: "use wildcard hosts or prefixes"})
 		return
@@ -287,9 +288,10 @@ func (b *builder) addDraft(d draft, c *criteria, h place[host], p place[*path]) 
 	if p.field != "" && h.field != "" {
 		what = "at host " + strconv.Quote(h.value.String()) + " " + what
 	}
-	b.report(int(d.route), field, value, &fault{
-		what + routeLabel(b.routes[other.route].Name, int(other.route)) + ", and no request could tell the two routes apart",
-		"remove one, or give one a further condition",
+	b.problems = append(b.problems, &Error{
+		Route: int(d.route), Name: b.routes[d.route].Name, Field: field, Value: value, Twin: int(other.route),
+		Reason: what + routeLabel(b.routes[other.route].Name, int(other.route)) + ", and no request could tell the two routes apart",
+		Remedy: "remove one, or give one a further condition",
 	})
 }
 

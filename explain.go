@@ -1,0 +1,305 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/router"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Bounds on an [Explanation], whatever is asked about.
+const (
+	maxCandidates = 50
+	maxNearest    = 3
+	maxText       = 512 // bytes of a text that a client wrote
+	maxDeleted    = 32  // names of header fields
+	maxName       = 64  // bytes of one
+)
+
+// Explain says what the gateway would do with r and why, without doing it: which route takes it and why no other does,
+// what its plugins would decide, and which targets it could be sent to. Nothing is counted, logged, sent or changed, also
+// not r; the predicates of routes and the Preview methods of plugins are called, and these may ask a store. A body is
+// looked at only where r.GetBody is set.
+//
+// It is for operators, tests and tools: an explanation names consumers, routes and targets. It holds no credentials, and
+// no values of header fields or query parameters. Its size is bounded, and r has no more influence on the time it takes
+// than on that of serving r.
+func (g *Gateway) Explain(r *http.Request) Explanation {
+	t := g.current()
+	if t == nil {
+		e := explainer{Explanation: Explanation{Request: requestSummary(r)}}
+		e.refuse("gateway", &policy.Error{Status: http.StatusServiceUnavailable, Code: "shut_down"})
+		return e.concluded()
+	}
+	defer t.release()
+	return t.explain(r)
+}
+
+// visitor is a copy of a request that was taken in to be looked at.
+type visitor struct {
+	r     *http.Request
+	x     *policy.Exchange
+	err   error // of the entry
+	visit policy.Visit
+	leave func()
+}
+
+// admit passes a copy of r through the entry, with an Exchange of its own.
+func (t *table) admit(r *http.Request) visitor {
+	ctx, cancel := context.WithCancel(context.Background()) // without the values of r's, among which may be an Exchange
+	stop := context.AfterFunc(r.Context(), cancel)
+	v := visitor{r: r.Clone(ctx)}
+	if v.r.Header == nil {
+		v.r.Header = http.Header{}
+	}
+	v.r.Body = http.NoBody
+	if r.GetBody != nil {
+		if body, err := r.GetBody(); err == nil {
+			v.r.Body = body
+		}
+	}
+	v.visit, v.err = t.entry.Enter(nowhere{http.Header{}}, v.r)
+	v.x = v.visit.Exchange()
+	v.leave = func() {
+		v.visit.Leave(false)
+		_ = v.r.Body.Close()
+		stop()
+		cancel()
+	}
+	return v
+}
+
+// nowhere is the writer of requests that are not answered.
+type nowhere struct{ h http.Header }
+
+func (n nowhere) Header() http.Header       { return n.h }
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (nowhere) WriteHeader(int)             {}
+
+// winner returns the position in the index of the entry that takes r; -1 when none does.
+func (t *table) winner(r *http.Request) int {
+	v := t.admit(r)
+	defer v.leave()
+	m := router.Match{Entry: -1}
+	if v.err == nil {
+		_, _ = t.lookup(v.x, v.r, &m)
+	}
+	return m.Entry
+}
+
+// explainer is an Explanation in the making.
+type explainer struct {
+	Explanation
+
+	table   *table
+	refused *Verdict // by the first plugin that would
+}
+
+func (t *table) explain(r *http.Request) Explanation {
+	e := explainer{Explanation: Explanation{Version: t.version, Request: requestSummary(r)}, table: t}
+	v := t.admit(r)
+	defer v.leave()
+	e.Client = clientSummary(v.x)
+	e.Deleted, e.DeletedMore = deleted(r.Header, v.r.Header)
+	if v.err != nil {
+		e.ask(scopeGateway, t.plugins, v.visit.Bind(v.r))
+		e.refuse(t.entry.Name(), v.err)
+		return e.concluded()
+	}
+	e.Path = short(v.x.Path())
+	e.PathChanges = canonical.Changes(sentPath(r), v.x.Path())
+	q := query(v.x, v.r)
+	err := e.candidates(&q)
+	var m router.Match
+	if err == nil {
+		_, err = t.lookup(v.x, v.r, &m)
+	}
+	in := v.visit.Bind(v.r)
+	e.ask(scopeGateway, t.plugins, in)
+	switch {
+	case err != nil:
+		e.refuse("gateway", err)
+	case m.Route >= 0:
+		e.route(&m, in)
+	case t.custom != nil:
+		e.nearest(&q)
+		e.describe(t.custom)
+	default:
+		e.nearest(&q)
+		e.refuse("gateway", errNoRoute())
+	}
+	return e.concluded()
+}
+
+// concluded returns the explanation with its outcome.
+func (e *explainer) concluded() Explanation {
+	switch {
+	case e.refused != nil:
+		e.Outcome = e.refused.By + ": " + e.refused.String()
+	case e.Refusal != nil:
+		e.Outcome = e.Refusal.By + ": " + e.Refusal.String()
+	case e.Handler != nil:
+		e.Outcome = "handled by " + e.Handler.Name
+	}
+	return e.Explanation
+}
+
+// candidates returns an error when a predicate, which is the application's, panics.
+func (e *explainer) candidates(q *router.Request) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicked(v)
+		}
+	}()
+	list, total := e.table.index.Candidates(q, maxCandidates)
+	won := false
+	for _, c := range list {
+		x := e.table.candidate(c)
+		x.Wins = !won && c.Failed == router.Nothing
+		won = won || x.Wins
+		e.Candidates = append(e.Candidates, x)
+	}
+	e.CandidatesMore = total - len(list)
+	return nil
+}
+
+// candidate words what the router says.
+func (t *table) candidate(c router.Candidate) Candidate {
+	e := t.index.Entry(c.Entry)
+	x := Candidate{Route: t.routes[e.Route].name, Host: e.Host, Pattern: e.Pattern, Methods: e.Methods}
+	if c.Failed == router.Nothing {
+		return x
+	}
+	x.Failed = c.Failed.String()
+	switch c.Failed {
+	case router.ByHost:
+		x.Wants = e.Host
+	case router.ByMethod:
+		x.Wants = list(e.Methods)
+	case router.ByScheme:
+		x.Wants = list(e.Schemes)
+	case router.BySNI:
+		x.Wants = list(e.SNIs)
+	case router.ByHeader, router.ByQuery:
+		if x.Wants = c.Condition.Name; len(c.Condition.Values) > 0 {
+			x.Wants += ": " + list(c.Condition.Values)
+		}
+	case router.ByPath:
+		x.Wants = e.Pattern
+	case router.ByPredicate, router.Nothing:
+	}
+	return x
+}
+
+// nearest adds what may have been meant by a request that no route takes.
+func (e *explainer) nearest(q *router.Request) {
+	for _, c := range e.table.index.Nearest(q, maxNearest) {
+		e.Nearest = append(e.Nearest, e.table.candidate(c))
+	}
+}
+
+// route goes on where a route took the request.
+func (e *explainer) route(m *router.Match, r *http.Request) {
+	rt := &e.table.routes[m.Route]
+	e.Route, e.Pattern = rt.name, r.Pattern
+	for i := range m.Len() {
+		name, value := m.Param(i)
+		e.Params = append(e.Params, Param{name, short(value)})
+	}
+	e.ask(scopeRoute, rt.plugins, r)
+	if rt.forward != nil {
+		f := forwarder{forward: *rt.forward}
+		out, err := f.request(r)
+		if err != nil {
+			e.refuse("gateway", err)
+			return
+		}
+		e.ForwardPath, e.ForwardHost = short(out.URL.EscapedPath()), rt.forward.Host
+	}
+	e.describe(rt.target)
+}
+
+// ask describes plugins and has each preview its decision, until one refuses: those inside it would not be reached.
+func (e *explainer) ask(scope string, plugins []Plugin, r *http.Request) {
+	for _, p := range plugins {
+		c, known := policy.ContractOf(p)
+		x := PluginExplanation{
+			Name: policy.NameOf(p), Scope: scope, Opaque: !known, ReportOnly: policy.IsReportOnly(p), Reached: e.refused == nil,
+			Requires: c.Requires, Provides: c.Provides, Precludes: c.Precludes,
+			BuffersRequest: c.BuffersRequest, BuffersResponse: c.BuffersResponse,
+		}
+		if d, ok := preview(p, r); ok && x.Reached {
+			v := verdictOf(d)
+			x.Preview = &v
+			if d.Verdict == policy.Refused {
+				e.refused = &v
+			}
+		}
+		e.Plugins = append(e.Plugins, x)
+	}
+}
+
+// preview asks a plugin, which may be the application's, and may panic.
+func preview(p Plugin, r *http.Request) (d policy.Decision, ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			d, ok = policy.Decision{Policy: policy.NameOf(p), Verdict: policy.Refused, Err: panicked(v)}, true
+		}
+	}()
+	return policy.PreviewOf(p, r)
+}
+
+// verdictOf words a decision, whose reason and status may be in its error only.
+func verdictOf(d policy.Decision) Verdict {
+	v := Verdict{By: d.Policy, Verdict: d.Verdict.String(), Reason: d.Reason, Detail: short(d.Detail), Status: d.Status}
+	var e *policy.Error
+	if errors.As(d.Err, &e) && e != nil {
+		if v.Reason == "" {
+			v.Reason = e.Code
+		}
+		if v.Status == 0 {
+			v.Status = e.Status
+		}
+	}
+	return v
+}
+
+// refuse notes what the gateway itself refuses.
+func (e *explainer) refuse(by string, err error) {
+	v := verdictOf(policy.Decision{Policy: by, Verdict: policy.Refused, Err: err})
+	e.Refusal = &v
+}
+
+// describe notes the handler that would answer.
+func (e *explainer) describe(h http.Handler) {
+	x := describeHandler(h, maxHandlerDepth)
+	e.Handler = &x
+}
+
+// describeHandler describes a handler, and those inside it.
+func describeHandler(h http.Handler, depth int) HandlerExplanation {
+	x := HandlerExplanation{Name: handlerName(h), Type: typeName(h)}
+	if u, ok := h.(*Upstream); ok {
+		s := u.Status()
+		for _, m := range s.Targets {
+			target := TargetExplanation{URL: m.URL, Weight: m.Weight, InFlight: m.InFlight, LastError: m.LastError}
+			switch {
+			case s.Closed:
+				target.Skipped = "the upstream is closed"
+			case m.Weight == 0:
+				target.Skipped = "its weight gives it no traffic"
+			}
+			x.Targets = append(x.Targets, target)
+		}
+		return x
+	}
+	if inner, ok := h.(interface{ Handlers() []http.Handler }); ok && depth > 0 {
+		for _, h := range inner.Handlers() {
+			x.Handlers = append(x.Handlers, describeHandler(h, depth-1))
+		}
+	}
+	return x
+}

@@ -1,0 +1,341 @@
+package router
+
+import (
+	"net/http"
+	"net/url"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+)
+
+// A Witness is a request that proves what a [Finding] says.
+type Witness struct {
+	Method, Scheme string
+	Host, Port     string // Port is empty for the scheme's own
+	SNI            string
+	Path           string // canonical
+	Query          string
+	Header         http.Header
+}
+
+// something stands where any value will do. No pattern that is not meant to should match it.
+const something = "anything"
+
+// Request returns the request as lookups take it.
+func (w *Witness) Request() *Request {
+	q := &Request{
+		Method: w.Method, Scheme: w.Scheme, Host: w.Host, Port: w.Port, SNI: w.SNI, Path: canonical.MatchKey(w.Path),
+		HTTP: &http.Request{Method: w.Method, Header: w.Header, URL: &url.URL{Path: w.Path, RawQuery: w.Query}},
+	}
+	if q.Port == "" {
+		q.Port = "80"
+		if q.Scheme == "https" {
+			q.Port = "443"
+		}
+	}
+	return q
+}
+
+// A demand is what a witness has to satisfy: one entry, or two that may both match one request.
+type demand struct {
+	hosts    [2]host
+	areas    [2]*area
+	criteria [2]*criteria
+}
+
+// witness returns a request that satisfies both sides, as far as one can be made up; predicates are not asked.
+func (d *demand) witness() (w Witness, ok bool) {
+	if w.SNI, ok = d.sni(); !ok {
+		return w, false
+	}
+	if w.Method, w.Scheme, ok = d.methodAndScheme(w.SNI != ""); !ok {
+		return w, false
+	}
+	if w.Host, w.Port, ok = mergeHosts(d.hosts[0], d.hosts[1]); !ok {
+		return w, false
+	}
+	if w.Path, ok = mergePaths(d.areas[0], d.areas[1]); !ok {
+		return w, false
+	}
+	a, b := d.criteria[0], d.criteria[1]
+	headers, ok := values(a.headers, b.headers, a.data.headers, b.data.headers, takesHeader)
+	if !ok {
+		return w, false
+	}
+	w.Header = http.Header{}
+	for name, v := range headers {
+		w.Header[name] = []string{v}
+	}
+	query, ok := values(a.query, b.query, a.data.query, b.data.query, takesQuery)
+	if !ok {
+		return w, false
+	}
+	params := url.Values{}
+	for name, v := range query {
+		params.Set(name, v)
+	}
+	w.Query = params.Encode()
+	return w, true
+}
+
+func (d *demand) methodAndScheme(tls bool) (method, scheme string, ok bool) {
+	a, b := d.criteria[0], d.criteria[1]
+	switch both := schemes(a) & schemes(b); {
+	case tls && both&schemeHTTPS == 0:
+		return "", "", false // a server name comes with TLS
+	case !tls && both&schemeHTTP != 0:
+		scheme = "http"
+	case both != 0:
+		scheme = "https"
+	default:
+		return "", "", false
+	}
+	candidates := slices.Concat(a.data.methods, b.data.methods)
+	if len(candidates) == 0 {
+		return http.MethodGet, scheme, true
+	}
+	for _, m := range candidates {
+		if a.allows(m) && b.allows(m) {
+			return m, scheme, true
+		}
+	}
+	return "", "", false
+}
+
+func schemes(c *criteria) uint8 {
+	if c.schemes == 0 {
+		return schemeHTTP | schemeHTTPS
+	}
+	return c.schemes
+}
+
+func (c *criteria) allows(method string) bool {
+	return !c.methods.set() || c.methods.has(methodBit(method), method)
+}
+
+func mergeHosts(a, b host) (name, port string, ok bool) {
+	if a.kind == hostAny {
+		a, b = b, a
+	}
+	port = a.port
+	if port == "" {
+		port = b.port
+	}
+	if a.port != "" && b.port != "" && a.port != b.port {
+		return "", "", false
+	}
+	switch {
+	case a.kind == hostSuffix && b.kind == hostPrefix:
+		name = b.name + "." + a.name
+	case a.kind == hostPrefix && b.kind == hostSuffix:
+		name = a.name + "." + b.name
+	case len(b.name) > len(a.name):
+		name = sampleHost(b)
+	default:
+		name = sampleHost(a)
+	}
+	plain := host{kind: hostExact, name: name, port: port}
+	return name, port, a.covers(plain) && b.covers(plain)
+}
+
+func sampleHost(h host) string {
+	switch h.kind {
+	case hostExact:
+		return h.name
+	case hostSuffix:
+		return something + "." + h.name
+	case hostPrefix:
+		return h.name + "." + something
+	case hostAny:
+	}
+	return something + ".invalid"
+}
+
+// mergePaths returns a canonical path of both areas.
+func mergePaths(a, b *area) (string, bool) {
+	for _, x := range [...]*area{a, b} {
+		path, ok := x.sample()
+		if ok && a.matches(path) && b.matches(path) {
+			return path, true
+		}
+	}
+	if a.segments == nil || b.segments == nil {
+		return "", false
+	}
+	// Neither one's sample has the other's literals.
+	long, short := a, b
+	if len(short.segments) > len(long.segments) {
+		long, short = short, long
+	}
+	segments := slices.Clone(long.segments)
+	for i := range segments {
+		if long.parameter(i) {
+			segments[i] = something
+			if i < len(short.segments) && !short.parameter(i) {
+				segments[i] = short.segments[i]
+			}
+		}
+	}
+	path := "/" + strings.Join(segments, "/")
+	return path, a.matches(path) && b.matches(path)
+}
+
+// sample returns a canonical path of the area.
+func (a *area) sample() (string, bool) {
+	path := ""
+	switch a.kind {
+	case NoPath:
+		return "/" + something, true
+	case Prefix:
+		path = a.text + something
+	case Regexp:
+		tree, err := syntax.Parse(a.expr, syntax.Perl)
+		if err != nil {
+			return "", false
+		}
+		path = sampleText(tree)
+		if !strings.HasPrefix(path, "/") {
+			path = "/" + path
+		}
+	case Exact, Parameters, Subtree:
+		segments := slices.Clone(a.segments)
+		for i := range segments {
+			if a.parameter(i) {
+				segments[i] = something
+			}
+		}
+		if a.kind == Subtree {
+			segments = append(segments, something)
+		}
+		path = "/" + strings.Join(segments, "/")
+	}
+	clean, err := canonical.Literal(path, canonical.PathOptions{AllowEncodedSlash: true})
+	if err != nil || canonical.MatchKey(clean) != path || !a.matches(path) {
+		return "", false
+	}
+	return path, true
+}
+
+// matches tells whether a path, in the form of canonical.MatchKey, is one of the area.
+func (a *area) matches(path string) bool {
+	if a.kind == Regexp {
+		return a.path.re.MatchString(path)
+	}
+	return a.covers(&area{kind: Exact, segments: strings.Split(path[1:], "/")})
+}
+
+// sni returns a server name that satisfies both sides.
+func (d *demand) sni() (string, bool) {
+	a, b := d.criteria[0].snis, d.criteria[1].snis
+	if a == nil && b == nil {
+		return "", true
+	}
+	for _, p := range slices.Concat(a, b) {
+		if p[0] == '.' {
+			p = something + p
+		}
+		if (a == nil || matchSNI(a, p)) && (b == nil || matchSNI(b, p)) {
+			return p, true
+		}
+	}
+	return "", false
+}
+
+// values returns one value for each name that either side has a condition on.
+func values(a, b []matcher, dataA, dataB []Condition, takes func(m *matcher, v string) bool) (map[string]string, bool) {
+	out := make(map[string]string, len(a)+len(b))
+	for i := range a {
+		m, wanted := []*matcher{&a[i]}, dataA[i].Values
+		if j := slices.IndexFunc(b, func(o matcher) bool { return o.name == a[i].name }); j >= 0 {
+			m, wanted = append(m, &b[j]), slices.Concat(wanted, dataB[j].Values)
+		}
+		v, ok := valueFor(m, wanted, takes)
+		if !ok {
+			return nil, false
+		}
+		out[a[i].name] = v
+	}
+	for j := range b {
+		if _, done := out[b[j].name]; done {
+			continue
+		}
+		v, ok := valueFor([]*matcher{&b[j]}, dataB[j].Values, takes)
+		if !ok {
+			return nil, false
+		}
+		out[b[j].name] = v
+	}
+	return out, true
+}
+
+func valueFor(matchers []*matcher, wanted []string, takes func(m *matcher, v string) bool) (string, bool) {
+	for _, v := range append(slices.Clone(wanted), something) {
+		if expr, ok := strings.CutPrefix(v, "~"); ok {
+			tree, err := syntax.Parse(expr, syntax.Perl)
+			if err != nil {
+				continue
+			}
+			v = sampleText(tree)
+		}
+		if !slices.ContainsFunc(matchers, func(m *matcher) bool { return !takes(m, v) }) {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+func takesHeader(m *matcher, v string) bool {
+	return canonical.ExactFieldValue(v) && m.matchHeader(http.Header{m.name: {v}})
+}
+
+func takesQuery(m *matcher, v string) bool { return m.matchValue(url.QueryEscape(v)) }
+
+// sampleText returns a text that an expression is likely to match. Whether it does has to be tried.
+func sampleText(re *syntax.Regexp) string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		return string(re.Rune)
+	case syntax.OpCharClass:
+		return string(sampleRune(re.Rune))
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		return "a"
+	case syntax.OpCapture, syntax.OpPlus, syntax.OpAlternate:
+		return sampleText(re.Sub[0])
+	case syntax.OpRepeat:
+		const most = 64 // what is asked for more often than that is not made up
+		return strings.Repeat(sampleText(re.Sub[0]), min(re.Min, most))
+	case syntax.OpConcat:
+		var b strings.Builder
+		for _, sub := range re.Sub {
+			b.WriteString(sampleText(sub))
+		}
+		return b.String()
+	default: // what matches the empty text, or nothing at all
+		return ""
+	}
+}
+
+// sampleRune returns a character of a class, a letter or digit where there is one.
+func sampleRune(class []rune) rune {
+	for _, r := range "a0A-_" {
+		for i := 0; i+1 < len(class); i += 2 {
+			if class[i] <= r && r <= class[i+1] {
+				return r
+			}
+		}
+	}
+	for i := 0; i+1 < len(class); i += 2 {
+		for r := class[i]; r <= class[i+1] && r < unicode.MaxASCII; r++ {
+			if r > ' ' {
+				return r
+			}
+		}
+	}
+	if len(class) == 0 {
+		return 'a'
+	}
+	return class[0]
+}

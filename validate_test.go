@@ -1,0 +1,254 @@
+package gateway_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/auth"
+	"github.com/gatehouse-go/gateway/auth/keyauth"
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/gatewaytest"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+func upstreamFor(t testing.TB, name string, timeouts gateway.Timeouts) *gateway.Upstream {
+	t.Helper()
+	u, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: name, Targets: []balancer.Target{{URL: "http://10.0.0.1"}}, Timeouts: timeouts})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = u.Close() })
+	return u
+}
+
+// fork is a handler that hides others, as a split does.
+type fork []http.Handler
+
+func (f fork) Handlers() []http.Handler                         { return f }
+func (f fork) ServeHTTP(w http.ResponseWriter, r *http.Request) { f[0].ServeHTTP(w, r) }
+
+// retrier is a handler that repeats requests, as upstreams will.
+type retrier struct{ http.Handler }
+
+func (retrier) RetriesUnsafe() bool { return true }
+
+// TestValidate: each kind of finding, as an error or as a warning, with route, others and witness.
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	keys := gateway.Must(keyauth.New(keyauth.Config{Consumers: auth.Static{}}))
+	authenticated := []gateway.Plugin{keys}
+	users, orders := upstreamFor(t, "users", gateway.Timeouts{}), upstreamFor(t, "orders", gateway.Timeouts{})
+	endless := upstreamFor(t, "endless", gateway.Timeouts{FirstByte: -1, Idle: -1})
+	route := func(name string, h http.Handler, m gateway.Match, plugins ...gateway.Plugin) gateway.Route {
+		return gateway.Route{Name: name, Match: m, Handler: h, Plugins: plugins}
+	}
+	paths := func(p ...string) gateway.Match { return gateway.Match{Paths: p} }
+	public := route("open", say(""), paths("/o"))
+	public.Public = true
+	bounded := route("a", endless, paths("/a"))
+	bounded.Forward.Timeouts.Total = 1
+	for name, c := range map[string]struct {
+		config gateway.Config
+		want   []string
+	}{
+		"nothing to say": {gateway.Config{Routes: []gateway.Route{route("a", users, paths("/a"))}, Owns: []io.Closer{users}}, nil},
+		"duplicates": {
+			gateway.Config{Routes: []gateway.Route{route("a", say(""), paths("/a")), route("b", say(""), paths("/x", "/a"))}},
+			[]string{`error duplicate_route b [a]: gateway: route "b": Paths[1] "/a" is the same path as "/a" of route "a", and no request could tell the two routes apart; remove one, or give one a further condition (witness: GET http://anything.invalid/a)`},
+		},
+		"duplicates for Kong": {
+			gateway.Config{Routes: []gateway.Route{route("a", say(""), paths("/a")), route("b", say(""), paths("/a"))}, Compat: gateway.Compat{AllowIdenticalRoutes: true}},
+			[]string{`warning duplicate_route b [a]: gateway: route "b": its path "/a" cannot be told apart from route "a", which is written first and takes it; remove one (witness: GET http://anything.invalid/a)`},
+		},
+		"duplicates and all else": {
+			gateway.Config{Routes: []gateway.Route{
+				route("a", say(""), paths("/a")), route("b", say(""), paths("/a")),
+				route("c", say(""), gateway.Match{Methods: []string{"PUT", "POST"}, Paths: []string{"/c"}}), route("d", say(""), gateway.Match{Methods: []string{"PUT"}, Paths: []string{"/c"}}),
+			}},
+			[]string{
+				`error duplicate_route b [a]: gateway: route "b": Paths[0] "/a" is the same path as "/a" of route "a", and no request could tell the two routes apart; remove one, or give one a further condition (witness: GET http://anything.invalid/a)`,
+				`error unreachable_route d [c]: gateway: route "d": is never reached, because route "c" takes all its requests; remove it, or change the order or the conditions (witness: PUT http://anything.invalid/c)`,
+			},
+		},
+		"shadowed by two": {
+			gateway.Config{Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Methods: []string{"PUT"}, Paths: []string{"/a"}}), route("b", say(""), gateway.Match{Methods: []string{"POST"}, Paths: []string{"/a"}}),
+				route("c", say(""), gateway.Match{Methods: []string{"POST", "PUT"}, Paths: []string{"/a"}}),
+			}},
+			[]string{`error unreachable_route c [b a]: gateway: route "c": is never reached, because route "b" and route "a" takes all its requests; remove it, or change the order or the conditions (witness: POST http://anything.invalid/a)`},
+		},
+		"one of several paths": {
+			gateway.Config{Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Hosts: []string{"h.test"}, Paths: []string{"/a/*rest"}}),
+				route("b", say(""), gateway.Match{Hosts: []string{"h.test", "i.test"}, Prefixes: []string{"/a/"}}),
+			}},
+			[]string{`warning unreachable_path b [a]: gateway: route "b": its path "/a/" at host "h.test" is never reached, because route "a" takes all its requests; remove it, or change the order or the conditions (witness: GET http://h.test/a/anything)`},
+		},
+		"order decides": {
+			gateway.Config{Routes: []gateway.Route{route("a", say(""), paths("/:x/b")), route("b", say(""), paths("/a/:y"))}},
+			[]string{`warning ambiguous_routes b [a]: gateway: route "b": there are requests that match its path "/a/:y" and path "/:x/b" of route "a" alike, and go to the latter because it is written first; give one a further condition, if that is not meant (witness: GET http://anything.invalid/a/b)`},
+		},
+		"a condition only a proxy can satisfy": {
+			gateway.Config{
+				EntryConfig: policy.EntryConfig{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
+				Routes: []gateway.Route{
+					route("a", say(""), gateway.Match{Headers: map[string][]string{"X-Forwarded-Host": nil}, Paths: []string{"/a"}}),
+					route("b", say(""), gateway.Match{Headers: map[string][]string{"X-Forwarded-Host": {"x"}}, Paths: []string{"/a"}}),
+				},
+			},
+			[]string{`error unreachable_route b [a]: gateway: route "b": is never reached, because route "a" takes all its requests; remove it, or change the order or the conditions (witness: GET http://anything.invalid/a X-Forwarded-Host: x)`},
+		},
+		"no authentication": {
+			gateway.Config{Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Hosts: []string{"API.test"}, Paths: []string{"/a"}}, authenticated...),
+				route("b", say(""), gateway.Match{Hosts: []string{"api.test"}, Paths: []string{"/b"}}),
+				route("c", say(""), gateway.Match{Hosts: []string{"api.test"}, Paths: []string{"/c"}}, policy.ReportOnly(keys)),
+				route("d", say(""), gateway.Match{Hosts: []string{"api.test"}, Paths: []string{"/d"}}, gateway.PluginFunc(keys.Wrap)),
+				route("e", say(""), gateway.Match{Hosts: []string{"web.test"}, Paths: []string{"/e"}}),
+			}},
+			[]string{
+				`warning unauthenticated_route b [a]: gateway: route "b": nothing authenticates its callers, while those of route "a" at host "api.test" are; add such a plugin, or set Public if that is meant`,
+				`warning unauthenticated_route c [a]: gateway: route "c": nothing authenticates its callers, while those of route "a" at host "api.test" are; add such a plugin, or set Public if that is meant`,
+			},
+		},
+		"public":                       {gateway.Config{Routes: []gateway.Route{route("a", say(""), paths("/a"), authenticated...), public}}, nil},
+		"gateway-wide authentication":  {gateway.Config{Plugins: authenticated, Routes: []gateway.Route{route("a", say(""), paths("/a"), authenticated...), route("b", say(""), paths("/b"))}}, nil},
+		"unused upstream":              {gateway.Config{Routes: []gateway.Route{route("a", users, paths("/a"))}, Owns: []io.Closer{users, orders}}, []string{`warning unused_upstream  []: gateway: Config.Owns[1] is the upstream "orders", which no route reaches; add a route, or leave it out`}},
+		"upstreams inside others":      {gateway.Config{Routes: []gateway.Route{route("a", fork{users, fork{orders}}, paths("/a"))}, Owns: []io.Closer{users, orders}}, nil},
+		"upstream of NotFound":         {gateway.Config{NotFound: orders, Routes: []gateway.Route{route("a", users, paths("/a"))}, Owns: []io.Closer{users, orders}}, nil},
+		"upstreams in any handler":     {gateway.Config{Routes: []gateway.Route{route("a", http.StripPrefix("/", users), paths("/a"))}, Owns: []io.Closer{users, orders}}, nil},
+		"unsafe retries":               {gateway.Config{Routes: []gateway.Route{route("a", retrier{users}, paths("/a"))}}, []string{`warning unsafe_retry a []: gateway: route "a": its handler gateway_test.retrier repeats requests whatever their method, also those that are not idempotent; restrict Methods, or the retries`}},
+		"retries of idempotent routes": {gateway.Config{Routes: []gateway.Route{route("a", retrier{users}, gateway.Match{Methods: []string{"GET", "PUT"}})}}, nil},
+		"no timeout": {
+			gateway.Config{Routes: []gateway.Route{route("a", endless, paths("/a")), route("b", endless, paths("/b"))}},
+			[]string{`warning no_timeout  []: gateway: upstream "endless": Timeouts.FirstByte, Idle is switched off, so that a target that hangs holds requests for ever; give a bound`},
+		},
+		"no timeout on one route": {
+			gateway.Config{Routes: []gateway.Route{{Name: "a", Handler: users, Forward: gateway.Forward{Timeouts: gateway.Timeouts{Connect: -1}}}}},
+			[]string{`warning no_timeout a []: gateway: route "a": Forward.Timeouts.Connect is switched off, so that a target that hangs holds requests for ever; give a bound`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report := c.config.Validate()
+			var got []string
+			for _, f := range report.Findings {
+				level := "error"
+				if f.Warning {
+					level = "warning"
+				}
+				got = append(got, fmt.Sprintf("%s %s %s %v: %s", level, f.Kind, f.Route, f.Others, f))
+			}
+			require.Equal(t, c.want, got)
+			replay(t, c.config, report)
+		})
+	}
+}
+
+// replay asks a gateway about every witness of a report: it goes to the first of Others. Errors are switched off for that.
+func replay(t require.TestingT, c gateway.Config, report gateway.Report) {
+	c.Compat.AllowIdenticalRoutes, c.Compat.AllowBrokenContracts, c.Logger = true, true, slog.New(slog.DiscardHandler)
+	gw, err := gateway.New(c)
+	require.NoError(t, err)
+	for _, f := range report.Findings {
+		if f.Witness == nil {
+			require.NotContains(t, []gateway.FindingKind{gateway.DuplicateRoute, gateway.UnreachableRoute, gateway.UnreachablePath, gateway.AmbiguousRoutes}, f.Kind)
+			continue
+		}
+		e := gw.Explain(f.Witness)
+		require.Equal(t, f.Others[0], e.Route, "%s", f)
+		matched := false
+		for _, x := range e.Candidates {
+			matched = matched || x.Route == f.Route && x.Failed == ""
+		}
+		require.True(t, matched || f.Kind == gateway.DuplicateRoute, "%s", f) // an identical one is not in the index
+		require.Equal(t, f.Others[0], served(gw, f.Witness))
+	}
+}
+
+// served returns which route answers a request, as it says itself.
+func served(gw *gateway.Gateway, r *http.Request) string {
+	var route string
+	r = r.Clone(r.Context())
+	x, r := policy.Ensure(r)
+	r.Body = http.NoBody
+	gatewaytest.Do(gw, r)
+	route = x.Route()
+	return route
+}
+
+// TestWitnesses: whatever the table, each witness goes where the finding says, and no request reaches a route that is said
+// to be unreachable.
+func TestWitnesses(t *testing.T) {
+	t.Parallel()
+	kinds := map[gateway.FindingKind]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		c := gateway.Config{Routes: drawRoutes(t), Compat: gateway.Compat{AllowIdenticalRoutes: true}, Logger: slog.New(slog.DiscardHandler)}
+		report := c.Validate()
+		require.NoError(t, report.Err())
+		unreachable := map[string]bool{}
+		for _, f := range report.Findings {
+			kinds[f.Kind]++
+			if f.Kind == gateway.UnreachableRoute {
+				unreachable[f.Route] = true
+			}
+		}
+		replay(t, c, report)
+		gw := gateway.Must(gateway.New(c))
+		for range 20 {
+			e := gw.Explain(drawRequest(t))
+			require.False(t, unreachable[e.Route], e.Route)
+		}
+	})
+	for _, k := range []gateway.FindingKind{gateway.DuplicateRoute, gateway.UnreachableRoute, gateway.UnreachablePath, gateway.AmbiguousRoutes} {
+		require.Positive(t, kinds[k], "the tables drawn had none of kind %s", k)
+	}
+}
+
+// TestWarningsAreLoggedOnce: by the first table that has them.
+func TestWarningsAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	c := gateway.Config{
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Routes: []gateway.Route{
+			{Name: "a", Match: gateway.Match{Paths: []string{"/:x/b"}}, Handler: say("")}, {Name: "b", Match: gateway.Match{Paths: []string{"/a/:x"}}, Handler: say("")},
+		},
+	}
+	gw := gateway.Must(gateway.New(c))
+	require.Contains(t, log.String(), "level=WARN")
+	require.Contains(t, log.String(), "go to the latter because it is written first")
+	log.Reset()
+	require.NoError(t, gw.Apply(c))
+	require.Empty(t, log.String())
+	for i := range 60 {
+		p := fmt.Sprint("/", i)
+		c.Routes = append(c.Routes, gateway.Route{Name: p + "a", Match: gateway.Match{Paths: []string{p + "/:x/b"}}, Handler: say("")},
+			gateway.Route{Name: p + "b", Match: gateway.Match{Paths: []string{p + "/a/:x"}}, Handler: say("")})
+	}
+	require.NoError(t, gw.Apply(c))
+	require.Equal(t, 51, bytes.Count(log.Bytes(), []byte("\n")), "a bounded number, and how many more there are")
+	require.Contains(t, log.String(), "findings=10")
+}
+
+// TestReportText: errors first, each on its line.
+func TestReportText(t *testing.T) {
+	t.Parallel()
+	report := gateway.Config{Routes: []gateway.Route{
+		{Name: "a", Match: gateway.Match{Paths: []string{"/:x/b"}}, Handler: say("")}, {Name: "b", Match: gateway.Match{Paths: []string{"/a/:x"}}, Handler: say("")},
+		{Name: "c", Match: gateway.Match{Paths: []string{"c"}}},
+	}}.Validate()
+	require.Equal(t, "error: gateway: route \"c\": Handler is nil; set an *Upstream or any http.Handler\n"+
+		"error: gateway: route \"c\": Paths[0] \"c\" does not begin with a slash; write \"/c\"\n", report.String())
+	require.Empty(t, report.Warnings(), "no table, nothing to say of it")
+	require.ErrorContains(t, report.Err(), "Handler is nil")
+	require.NoError(t, gateway.Report{}.Err())
+	require.Empty(t, gateway.Report{}.String())
+}

@@ -1,0 +1,357 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/router"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Validate checks c as [New] does, and returns all it found: errors, for which New refuses c, and warnings. It serves
+// nothing, closes nothing, and calls no more of the plugins than Wrap, which composes the chains.
+//
+// Whatever it says of which route takes what is true and has a witness. It does not see everything: regular expressions
+// are compared by their text and by samples, and a Match.Func counts as one that might say no.
+func (c Config) Validate() Report {
+	_, r := c.compile()
+	return r
+}
+
+// verify adds what can be said of the table as a whole.
+func (c Config) verify(t *table, r *collector) {
+	if t.index != nil {
+		c.verifyTable(t, r)
+	}
+	c.checkAuthentication(t, r)
+	c.checkUpstreams(r)
+	for i, rt := range c.Routes {
+		rt.checkRetries(i, r)
+	}
+}
+
+// verifyTable adds what the router can prove of its table.
+func (c Config) verifyTable(t *table, r *collector) {
+	findings, complete := t.index.Verify()
+	if !complete {
+		r.addf(Finding{Kind: NotAllChecked, Warning: true, order: len(c.Routes)},
+			"Config.Routes: the table has so many routes with the same paths that not all pairs of them were compared")
+	}
+	entries := make([]int, len(c.Routes)) // of each route
+	for e := range t.index.All() {
+		entries[e.Route]++
+	}
+	dead := map[int][]router.Finding{}
+	for _, f := range findings {
+		e := t.index.Entry(f.Entry)
+		switch {
+		case f.Kind == router.Ambiguous:
+			c.addAmbiguous(t, f, r)
+		case e.Hidden >= 0 && !c.Compat.AllowIdenticalRoutes:
+			// The router has reported it, and the witness is what is missing.
+			for i := range r.findings {
+				if d := &r.findings[i]; d.Kind == DuplicateRoute && d.order == e.Route && d.Witness == nil {
+					d.Witness = witnessRequest(&f.Witness)
+					break
+				}
+			}
+		default:
+			dead[e.Route] = append(dead[e.Route], f)
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(dead)) {
+		c.addUnreachable(t, i, dead[i], len(dead[i]) == entries[i], r)
+	}
+}
+
+// addUnreachable reports entries of a route that are never reached: the route when they are all it has, otherwise each of
+// them, unless it is the route itself that takes their requests.
+func (c Config) addUnreachable(t *table, i int, findings []router.Finding, whole bool, r *collector) {
+	label := c.Routes[i].label(i)
+	for _, f := range findings {
+		e := t.index.Entry(f.Entry)
+		by := slices.DeleteFunc(slices.Clone(f.By), func(o int) bool { return o == i })
+		winner := t.index.Entry(f.Winner).Route
+		if len(by) == 0 || winner == i {
+			continue
+		}
+		// First the one that takes the witness.
+		by = append([]int{winner}, slices.DeleteFunc(by, func(o int) bool { return o == winner })...)
+		out := Finding{Kind: UnreachablePath, Warning: true, Route: routeName(label), order: i, Witness: c.proven(t, &f)}
+		if out.Witness == nil {
+			continue
+		}
+		labels := make([]string, len(by))
+		for n, o := range by {
+			labels[n] = c.Routes[o].label(o)
+			out.Others = append(out.Others, routeName(labels[n]))
+		}
+		takers := strings.Join(labels, " and ")
+		switch {
+		case e.Hidden >= 0:
+			out.Kind = DuplicateRoute
+			r.addf(out, "%s: its %s cannot be told apart from %s, which is written first and takes it; remove one", label, describe(e), takers)
+		case whole:
+			out.Kind, out.Warning = UnreachableRoute, c.Compat.AllowIdenticalRoutes
+			r.addf(out, "%s: is never reached, because %s takes all its requests; remove it, or change the order or the conditions", label, takers)
+			return // one witness will do
+		default:
+			r.addf(out, "%s: its %s is never reached, because %s takes all its requests; remove it, or change the order or the conditions",
+				label, describe(e), takers)
+		}
+	}
+}
+
+// describe names host and path of an entry.
+func describe(e router.Entry) string {
+	switch {
+	case e.Host == "" && e.Pattern == "":
+		return "conditions"
+	case e.Host == "":
+		return "path " + quote(e.Pattern)
+	case e.Pattern == "":
+		return "host " + quote(e.Host)
+	default:
+		return "path " + quote(e.Pattern) + " at host " + quote(e.Host)
+	}
+}
+
+func (c Config) addAmbiguous(t *table, f router.Finding, r *collector) {
+	winner, loser := t.index.Entry(f.Winner), t.index.Entry(f.Entry)
+	w := c.proven(t, &f)
+	if w == nil {
+		return
+	}
+	first, second := c.Routes[winner.Route].label(winner.Route), c.Routes[loser.Route].label(loser.Route)
+	r.addf(Finding{
+		Kind: AmbiguousRoutes, Warning: true, Route: routeName(second), Others: []string{routeName(first)}, order: loser.Route, Witness: w,
+	}, "%s: there are requests that match its %s and %s of %s alike, and go to the latter because it is written first; "+
+		"give one a further condition, if that is not meant", second, describe(loser), describe(winner), first)
+}
+
+// proven returns the witness of f as a request that a gateway with this table gives to f's winner; nil when it does not:
+// the entry may refuse such requests, or delete what their conditions are about.
+func (c Config) proven(t *table, f *router.Finding) *http.Request {
+	r := witnessRequest(&f.Witness)
+	if t.winner(r) != f.Winner && len(c.TrustedProxies) > 0 {
+		r.RemoteAddr = net.JoinHostPort(c.TrustedProxies[0].Addr().String(), "1") // who may say what others may not
+	}
+	if t.winner(r) != f.Winner {
+		return nil
+	}
+	return r
+}
+
+// checkAuthentication looks for routes nobody authenticates on, where others of the same host have authentication.
+func (c Config) checkAuthentication(t *table, r *collector) {
+	authenticated := map[string]string{} // host to the label of a route
+	open := make([]bool, len(c.Routes))
+	for i, rt := range c.Routes {
+		provides, opaque := authenticates(slices.Concat(t.plugins, rt.Plugins))
+		open[i] = !provides && !opaque && !rt.Public
+		if !provides {
+			continue
+		}
+		for _, h := range hostsOf(rt) {
+			if _, known := authenticated[h]; !known {
+				authenticated[h] = rt.label(i)
+			}
+		}
+	}
+	for i, rt := range c.Routes {
+		if !open[i] {
+			continue
+		}
+		for _, h := range hostsOf(rt) {
+			if other, ok := authenticated[h]; ok {
+				at := "the same host"
+				if h != "" {
+					at = "host " + quote(h)
+				}
+				r.addf(Finding{Kind: UnauthenticatedRoute, Warning: true, Route: routeName(rt.label(i)), Others: []string{routeName(other)}, order: i},
+					"%s: nothing authenticates its callers, while those of %s at %s are; add such a plugin, or set Public if that is meant",
+					rt.label(i), other, at)
+				break
+			}
+		}
+	}
+}
+
+func hostsOf(rt Route) []string {
+	if len(rt.Match.Hosts) == 0 {
+		return []string{""}
+	}
+	hosts := make([]string, len(rt.Match.Hosts))
+	for i, h := range rt.Match.Hosts {
+		hosts[i] = strings.ToLower(h)
+	}
+	return hosts
+}
+
+// authenticates tells whether a chain enforces authentication, and whether an opaque plugin in it might.
+func authenticates(chain []Plugin) (provides, opaque bool) {
+	for _, p := range chain {
+		if isNil(p) {
+			continue
+		}
+		c, known := policy.ContractOf(p)
+		opaque = opaque || !known
+		provides = provides || slices.Contains(c.Provides, policy.Authenticated) && !policy.IsReportOnly(p)
+	}
+	return provides, opaque
+}
+
+// checkUpstreams looks for upstreams that are owned and not used, and for timeouts that are switched off.
+func (c Config) checkUpstreams(r *collector) {
+	used := map[*Upstream]bool{}
+	opaque := false
+	for i, rt := range c.Routes {
+		for h := range leavesOf(rt.Handler) {
+			u, ok := h.(*Upstream)
+			if !ok {
+				opaque = true
+				continue
+			}
+			if u == nil {
+				continue
+			}
+			if off := switchedOff(rt.Forward.Timeouts); off != "" {
+				r.addf(Finding{Kind: NoTimeout, Warning: true, Route: routeName(rt.label(i)), order: i},
+					"%s: Forward.Timeouts.%s is switched off, so that a target that hangs holds requests for ever; give a bound", rt.label(i), off)
+			}
+			if off := switchedOff(u.timeouts); off != "" && !used[u] {
+				r.addf(Finding{Kind: NoTimeout, Warning: true, order: -1},
+					"upstream %q: Timeouts.%s is switched off, so that a target that hangs holds requests for ever; give a bound", u.name, off)
+			}
+			used[u] = true
+		}
+	}
+	if !isNil(c.NotFound) {
+		for h := range leavesOf(c.NotFound) {
+			u, ok := h.(*Upstream)
+			opaque, used[u] = opaque || !ok, true
+		}
+	}
+	for i, o := range c.Owns {
+		if u, ok := o.(*Upstream); ok && u != nil && !used[u] && !opaque {
+			r.addf(Finding{Kind: UnusedUpstream, Warning: true, order: -1},
+				"Config.Owns[%d] is the upstream %q, which no route reaches; add a route, or leave it out", i, u.name)
+		}
+	}
+}
+
+// switchedOff names the timeouts that are: a total one is off by default.
+func switchedOff(t Timeouts) string {
+	var off []string
+	if t.Connect < 0 {
+		off = append(off, "Connect")
+	}
+	if t.FirstByte < 0 {
+		off = append(off, "FirstByte")
+	}
+	if t.Idle < 0 {
+		off = append(off, "Idle")
+	}
+	if t.Total > 0 {
+		return ""
+	}
+	return strings.Join(off, ", ")
+}
+
+// checkRetries looks for handlers that repeat what must not be repeated.
+func (rt Route) checkRetries(i int, r *collector) {
+	unsafe := len(rt.Match.Methods) == 0 || slices.ContainsFunc(rt.Match.Methods, func(m string) bool {
+		switch m {
+		case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+			return false
+		}
+		return true
+	})
+	if !unsafe || isNil(rt.Handler) {
+		return
+	}
+	for h := range leavesOf(rt.Handler) {
+		if u, ok := h.(interface{ RetriesUnsafe() bool }); ok && u.RetriesUnsafe() {
+			r.addf(Finding{Kind: UnsafeRetry, Warning: true, Route: routeName(rt.label(i)), order: i},
+				"%s: its handler %s repeats requests whatever their method, also those that are not idempotent; "+
+					"restrict Methods, or the retries", rt.label(i), handlerName(h))
+		}
+	}
+}
+
+// maxLogged bounds the warnings that one table logs.
+const maxLogged = 50
+
+// warnings returns what the table before did not have to be warned of.
+func (t *table) warnings(r Report, before *table) []string {
+	var fresh []string
+	t.warned = map[string]bool{}
+	for _, f := range r.Warnings() {
+		text := f.String()
+		if t.warned[text] = true; before == nil || !before.warned[text] {
+			fresh = append(fresh, text)
+		}
+	}
+	return fresh
+}
+
+func (t *table) logWarnings(warnings []string) {
+	for i, text := range warnings {
+		if i == maxLogged {
+			t.log.get().LogAttrs(context.Background(), slog.LevelWarn, "further findings in the configuration are not logged",
+				slog.Int("findings", len(warnings)-maxLogged))
+			return
+		}
+		t.log.get().LogAttrs(context.Background(), slog.LevelWarn, "finding in the configuration", slog.String("finding", text))
+	}
+}
+
+// witnessRequest makes a request of a router's witness, with which it can be replayed.
+func witnessRequest(w *router.Witness) *http.Request {
+	host := w.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if w.Port != "" {
+		host += ":" + w.Port
+	}
+	u := &url.URL{RawQuery: w.Query}
+	canonical.SetPath(u, w.Path)
+	r := &http.Request{
+		Method: w.Method, URL: u, Host: host, Header: w.Header.Clone(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		RequestURI: u.RequestURI(), RemoteAddr: "192.0.2.1:1", // of TEST-NET-1 (RFC 5737)
+	}
+	if w.Scheme == "https" || w.SNI != "" {
+		r.TLS = &tls.ConnectionState{ServerName: w.SNI}
+	}
+	return r
+}
+
+// requestLine writes a witness on one line.
+func requestLine(r *http.Request) string {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	var b strings.Builder
+	b.WriteString(r.Method + " " + scheme + "://" + r.Host + r.URL.RequestURI())
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		fmt.Fprintf(&b, " %s: %s", name, strings.Join(r.Header[name], ", "))
+	}
+	if r.TLS != nil && r.TLS.ServerName != "" {
+		b.WriteString(" with SNI " + r.TLS.ServerName)
+	}
+	return b.String()
+}
+
+func quote(s string) string { return strconv.Quote(s) }
