@@ -85,7 +85,7 @@ func (t *table) winner(r *http.Request) int {
 	defer v.leave()
 	m := router.Match{Entry: -1}
 	if v.err == nil {
-		_, _ = t.lookup(v.x, v.r, &m)
+		_, _ = t.lookup(v.visit, v.r, &m)
 	}
 	return m.Entry
 }
@@ -111,11 +111,11 @@ func (t *table) explain(r *http.Request) Explanation {
 	}
 	e.Path = short(v.x.Path())
 	e.PathChanges = canonical.Changes(sentPath(r), v.x.Path())
-	q := query(v.x, v.r)
+	q := t.query(v.visit, v.r)
 	err := e.candidates(&q)
 	var m router.Match
 	if err == nil {
-		_, err = t.lookup(v.x, v.r, &m)
+		_, err = t.lookup(v.visit, v.r, &m)
 	}
 	in := v.visit.Bind(v.r)
 	e.ask(scopeGateway, t.plugins, in)

@@ -78,7 +78,8 @@ type Match struct {
 	Headers map[string][]string
 	// Query are query parameters, like Headers, but compared exactly.
 	Query map[string][]string
-	// Func decides last, when all else holds. It must be quick, safe for concurrent use, and change nothing.
+	// Func decides last, when all else holds. It gets the request as handlers do, with its canonical path and its
+	// [policy.Exchange], which knows the client's address. It must be quick, safe for concurrent use, and change nothing.
 	Func func(*http.Request) bool
 }
 

@@ -19,19 +19,20 @@ import (
 
 // table is one Config made ready to serve. It is immutable but for the count of who uses it.
 type table struct {
-	entry    *policy.Entry
-	index    *router.Table
-	routes   []route
-	notFound http.Handler
-	custom   http.Handler // Config.NotFound; nil when that is
-	refusing http.Handler // answers with the error in the request's context
-	compat   Compat
-	plugins  []Plugin // gateway-wide
-	owns     []io.Closer
-	drain    time.Duration
-	log      panicLogger
-	version  string
-	warned   map[string]bool // findings, by their text; guarded by the gateway's lock
+	entry      *policy.Entry
+	index      *router.Table
+	routes     []route
+	notFound   http.Handler
+	custom     http.Handler // Config.NotFound; nil when that is
+	refusing   http.Handler // answers with the error in the request's context
+	compat     Compat
+	plugins    []Plugin // gateway-wide
+	owns       []io.Closer
+	drain      time.Duration
+	log        panicLogger
+	version    string
+	predicates bool            // a route has one
+	warned     map[string]bool // findings, by their text; guarded by the gateway's lock
 
 	refs  atomic.Int64 // requests in flight, and one for the gateway while the table is current
 	onEnd func(*table) // called once, when refs reached zero
@@ -87,6 +88,7 @@ func (c Config) compileRoutes(t *table, outer []Plugin, r *collector) {
 			names[rt.Name] = i
 		}
 		criteria[i] = rt.Match.criteria(rt.Name, rt.Priority)
+		t.predicates = t.predicates || rt.Match.Func != nil
 		var err error
 		t.routes[i], err = rt.compile(rt.label(i), outer, t.log)
 		r.addErrors(name, i, err)
@@ -192,8 +194,13 @@ func (t *table) release() {
 	}
 }
 
-// query is what the router is asked about a request that passed the entry.
-func query(x *policy.Exchange, r *http.Request) router.Request {
+// query is what the router is asked about a request that passed the entry. Predicates, which a table has or has not, look
+// at the request as handlers will see it.
+func (t *table) query(v policy.Visit, r *http.Request) router.Request {
+	x := v.Exchange()
+	if t.predicates {
+		r = v.Bind(r)
+	}
 	host, port := x.Host()
 	if port == "" { // clients leave the default out
 		port = "80"
@@ -213,15 +220,15 @@ func query(x *policy.Exchange, r *http.Request) router.Request {
 
 // lookup finds the handler for a request that passed the entry, and tells the request and its Exchange. m describes what
 // was found.
-func (t *table) lookup(x *policy.Exchange, r *http.Request, m *router.Match) (_ http.Handler, err error) {
+func (t *table) lookup(v policy.Visit, r *http.Request, m *router.Match) (_ http.Handler, err error) {
 	defer func() {
 		// A predicate is the application's code.
-		if v := recover(); v != nil {
-			t.log.log(r.Context(), v)
-			err = panicked(v)
+		if p := recover(); p != nil {
+			t.log.log(r.Context(), p)
+			err = panicked(p)
 		}
 	}()
-	q := query(x, r)
+	x, q := v.Exchange(), t.query(v, r)
 	switch t.index.Lookup(&q, m) {
 	case router.Found:
 		rt := &t.routes[m.Route]

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -113,6 +113,9 @@ func unreadable(err error) *policy.Error {
 
 // documentOf says what kind of body the header announces; nil for a kind without fields.
 func documentOf(h http.Header) (*document, error) {
+	if aliased(h) {
+		return nil, errAmbiguousBody
+	}
 	types := h["Content-Type"]
 	d := &document{}
 	for _, t := range types {
@@ -126,14 +129,15 @@ func documentOf(h http.Header) (*document, error) {
 	if len(types) > 1 {
 		return nil, errAmbiguousBody // which of them counts is anybody's guess
 	}
-	_, params, err := mime.ParseMediaType(types[0])
-	if err != nil {
+	_, params, ok := parseParameters(types[0])
+	if !ok {
 		return nil, errAmbiguousBody
 	}
-	if d.boundary = params["boundary"]; d.kind == multipartBody && d.boundary == "" {
+	if d.boundary, _ = parameterNamed(params, "boundary"); d.kind == multipartBody && d.boundary == "" {
 		return nil, errAmbiguousBody
 	}
-	switch strings.ToLower(params["charset"]) {
+	charset, _ := parameterNamed(params, "charset")
+	switch strings.ToLower(charset) {
 	case "", "utf-8", "us-ascii", "iso-8859-1":
 	default:
 		return nil, errUnsupportedBody // in UTF-16, say, the names look otherwise
@@ -144,6 +148,18 @@ func documentOf(h http.Header) (*document, error) {
 		}
 	}
 	return d, nil
+}
+
+// aliased reports whether a body is described under a name that some upstreams take for another (Content_Type).
+func aliased(h http.Header) bool {
+	for name := range h {
+		for _, field := range [...]string{"Content-Type", "Content-Encoding"} {
+			if len(name) == len(field) && name != field && canonical.Fold(name) == canonical.Fold(field) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func kindOf(contentType string) bodyKind {

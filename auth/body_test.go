@@ -171,6 +171,7 @@ func TestBodyCostsInProportion(t *testing.T) {
 		{"escaped members", "application/json", `{"x":1` + strings.Repeat(`,"\u0061":1`, 12_000) + `}`},
 		{"nesting", "application/json", `{"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`},
 		{"parts", "multipart/form-data; boundary=b", parts},
+		{"parameters", "multipart/form-data; boundary=b", "--b" + strings.Repeat("\r\nContent-Disposition: form-data; name=a;a=1;b=1;c=1;d=1;e=1;f=1\r\n\r\n\r\n--b", 1200) + "--\r\n"},
 		{"fields", "application/x-www-form-urlencoded", "a" + strings.Repeat("&a", 20_000)},
 	}
 	s := fields(1 << 20)
@@ -207,4 +208,47 @@ func TestDeclaredLengthMakesNoRoom(t *testing.T) {
 		return after.TotalAlloc - before.TotalAlloc
 	}
 	require.Less(t, min(cost(), cost()), uint64(64<<10))
+}
+
+// TestMultipartReadTwoWays: what readers of a multipart body understand differently is refused, and costs little.
+func TestMultipartReadTwoWays(t *testing.T) {
+	t.Parallel()
+	s, err := auth.NewSource(auth.SourceConfig{Fields: []string{"apikey"}})
+	require.NoError(t, err)
+	part := func(boundary, disposition, value string) string {
+		return "--" + boundary + "\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\n" + value + "\r\n"
+	}
+	hidden := part("BBB", "name=apikey", "other") + "--BBB--\r\n"
+	for name, c := range map[string]struct {
+		params, body string
+		ok           bool
+	}{
+		"plain":                  {"boundary=B", part("B", `name="apikey"`, "mine") + "--B--", true},
+		"as browsers write it":   {`boundary="B"; charset=utf-8`, part("B", `name="apikey"; filename="café (1).txt"`, "mine") + "--B--", true},
+		"filename*":              {"boundary=B", part("B", `name="apikey"; filename="x"; filename*=UTF-8''x%20y`, "mine") + "--B--", true},
+		"semicolon at the end":   {"boundary=B;", part("B", `name=apikey ; `, "mine") + "--B--", true},
+		"name and name*":         {"boundary=B", part("B", "name=apikey", "mine") + part("B", "name=apikey; name*=utf-8''x", "other") + "--B--", false},
+		"name*0":                 {"boundary=B", part("B", "name*0=api; name*1=key", "mine") + "--B--", false},
+		"name twice":             {"boundary=B", part("B", "name=x; Name=apikey", "mine") + "--B--", false},
+		"boundary and boundary*": {"boundary=BBB; boundary*=us-ascii''AAA", part("AAA", "name=apikey", "mine") + part("AAA", "name=x", hidden) + "--AAA--", false},
+		"backslash":              {"boundary=B", part("B", "name=apikey", "mine") + part("B", `name="api\key"`, "other") + "--B--", false},
+		"quote in a file's name": {"boundary=B", part("B", `name=x; filename="a\"; name=\"apikey"`, "other") + "--B--", false},
+		"text behind a quote":    {"boundary=B", part("B", `name="api"key`, "mine") + "--B--", false},
+		"open quote":             {"boundary=B", part("B", `name="apikey`, "mine") + "--B--", false},
+		"space before equals":    {"boundary=B", part("B", `name =apikey`, "mine") + "--B--", false},
+		"many parameters":        {"boundary=B", part("B", "name=apikey; a=1; b=1; c=1; d=1; e=1; f=1; g=1; h=1", "mine") + "--B--", false},
+		"long":                   {"boundary=B", part("B", "name=apikey; filename="+strings.Repeat("x", 2000), "mine") + "--B--", false},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
+		r.Header.Set("Content-Type", "multipart/form-data; "+c.params)
+		key, err := s.Find(r)
+		if c.ok {
+			require.NoError(t, err, name)
+			require.Equal(t, "mine", key, name)
+			continue
+		}
+		var e *policy.Error
+		require.ErrorAs(t, err, &e, name)
+		require.Equal(t, 400, e.Status, name)
+	}
 }

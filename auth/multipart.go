@@ -2,7 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"mime"
 	"strings"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
@@ -92,7 +91,7 @@ func parsePart(content []byte) (name string, value []byte, ok bool) {
 	default:
 		return "", nil, false // deprecated for forms, and decoded by some readers only (RFC 7578 section 4.7)
 	}
-	kind, params, err := mime.ParseMediaType(disposition)
-	name, named := params["name"]
-	return name, value, err == nil && kind == "form-data" && named
+	kind, params, ok := parseParameters(disposition)
+	name, named := parameterNamed(params, "name")
+	return name, value, ok && kind == "form-data" && named
 }

@@ -131,6 +131,7 @@ func bareQuery(raw string, show []string) string {
 		if len(b) > 0 {
 			b = append(b, '&')
 		}
+		part, _, _ = strings.Cut(part, ";") // a separator to some, and what follows may be a secret of another name
 		name, value, valued := strings.Cut(part, "=")
 		if len(name) > maxQueryName || !valued && len(name) > maxBareName {
 			b = append(b, '*')

@@ -81,6 +81,8 @@ func TestQueryNames(t *testing.T) {
 		{"page=" + jwt, "page=REDACTED"},
 		{"page=a\nb", `page=a\nb`},
 		{"filter[x]=1", "filter[x]"},
+		{"page=1;apikey=SECRET", "page=1"},
+		{"a;apikey;SECRET=1&b=2", "a&b"},
 	}
 	for _, tt := range tests {
 		require.Equal(t, tt.want, queryNames(tt.in, []string{"page"}), "%q", tt.in)

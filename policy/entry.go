@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -34,8 +35,9 @@ type EntryConfig struct {
 	// AllowEncodedSlash keeps an encoded slash (%2F) in a path as data. By default such a path is refused, because
 	// servers disagree on whether it separates segments.
 	AllowEncodedSlash bool
-	// StrictPath refuses a path whose dot segments or repeated slashes would have to be resolved. Set it where a router
-	// stands outside the Entry: that router chose by the unresolved path, and must not be deceived by the resolved one.
+	// StrictPath refuses a path whose dot segments or repeated slashes would have to be resolved, or letters decoded. Set it
+	// where a router stands outside the Entry: that router chose by the path as it was sent, and must not be deceived by
+	// the canonical one.
 	// Where http.ServeMux or a gateway has routed (r.Pattern is set), and below another Entry, it applies by itself.
 	StrictPath bool
 	// OwnedHeaders are further request header fields that only the gateway may set; what clients send under these names
@@ -105,8 +107,9 @@ type Entry struct {
 //
 //nolint:gochecknoglobals // a constant list
 var forwardingHeaders = []string{
-	fieldForwarded, "X-Forwarded", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip",
-	"Fastly-Client-Ip", "X-Original-Url", "X-Original-Uri", "X-Original-Host", "X-Rewrite-Url", "X-Host",
+	fieldForwarded, "X-Forwarded", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Cf-Connecting-Ipv6", "X-Client-Ip",
+	"Client-Ip", "X-Cluster-Client-Ip", "Fastly-Client-Ip", "Fly-Client-Ip", "X-Azure-Clientip", "X-Azure-Socketip",
+	"X-Original-Forwarded-For", "X-Original-Url", "X-Original-Uri", "X-Original-Host", "X-Rewrite-Url", "X-Host",
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Method", "X-Envoy-Original-Path",
 	"X-Originating-Ip", "X-Remote-Ip", "X-Remote-Addr", "X-Remote-User", "Remote-User", "Remote-Addr", "X-Client-Cert", "Client-Cert",
 	"Client-Cert-Chain", "X-Ssl-Client-Verify", "X-Ssl-Client-Cert", "X-Ssl-Client-S-Dn", "Early-Data",
@@ -117,6 +120,7 @@ var forwardingHeaders = []string{
 //nolint:gochecknoglobals // a constant list
 var framingHeaders = []string{
 	"Content-Length", "Transfer-Encoding", "Host", "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect",
+	"Content-Type", "Content-Encoding", // which decide how a body is read
 }
 
 // NewEntry checks c and returns an Entry. The error joins all problems.
@@ -241,6 +245,7 @@ type Visit struct {
 	exchange *Exchange
 	writer   *respw.Writer
 	inner    bool                                                  // below another Entry
+	http10   bool                                                  // an answer of unknown length ends with its connection
 	onError  func(w http.ResponseWriter, r *http.Request, e error) // that one's
 }
 
@@ -280,11 +285,23 @@ func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (Visit, error) {
 		// An HTTP/1.0 message with a Transfer-Encoding has no agreed end; net/http deletes the field before anyone can
 		// see it, so no such connection is used twice (RFC 9112 section 6.1).
 		v.writer.Header()["Connection"] = []string{"close"}
+		v.http10 = true
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	v.onError = x.onError
-	return v, e.admit(x, r, v.inner)
+	err := e.admit(x, r, v.inner)
+	if err != nil && !forwardable(r.Method) {
+		// Whatever a plugin may answer in place of the refusal: to CONNECT, 200 would mean that there is a tunnel.
+		v.writer.RefuseOnly(http.StatusMethodNotAllowed)
+		v.writer.OnHeader(func(_ int, h http.Header) { h["Connection"] = []string{"close"} })
+	}
+	return v, err
+}
+
+// forwardable reports whether a method is one of requests that can be passed on.
+func forwardable(method string) bool {
+	return method != http.MethodConnect && method != http.MethodTrace && method != "PRI"
 }
 
 // Writer returns the writer to go on with.
@@ -328,9 +345,30 @@ func (v Visit) Leave(complete bool) {
 	}
 	if complete {
 		v.exchange.body.leave()
-	} else {
-		v.exchange.body.release()
+		return
 	}
+	v.exchange.body.release()
+	if v.http10 && v.writer.HeaderSent() && len(v.writer.Header()["Content-Length"]) == 0 {
+		reset(v.writer.Unwrap())
+	}
+}
+
+// reset ends the connection of an answer that is broken off and whose end is that of its connection, as HTTP/1.0 has it:
+// closed in the usual way, what was sent would be taken for the whole (RFC 9112 section 6.3). Layers in between do not
+// learn of it, for them the handler panicked.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return // a recorder
+	}
+	socket := conn
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS, whose own farewell would say that all is well
+		socket = t.NetConn()
+	}
+	if l, ok := socket.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = socket.Close()
 }
 
 // admit runs the checks, cheapest first. The caller holds x.mu.
@@ -371,12 +409,17 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 		}
 		return badRequest("path", err)
 	}
-	if (e.cfg.StrictPath || inner || r.Pattern != "") && canonical.Unescape(path) != r.URL.Path {
+	if (e.cfg.StrictPath || inner || r.Pattern != "") && (canonical.Unescape(path) != r.URL.Path || respelled(r.URL.RawPath, path)) {
 		return badRequest("path_routed_before", errRouted)
 	}
 	x.host, x.port, x.path = host, port, path
 	return nil
 }
+
+// respelled reports whether a router that goes by the path as it was sent, which net/http keeps in RawPath where it is not
+// the usual spelling, read another path than the canonical one: /%61dmin is not /admin to it. The case of escapes does not
+// count.
+func respelled(raw, path string) bool { return raw != "" && !strings.EqualFold(raw, path) }
 
 func schemeOf(r *http.Request) string {
 	if r.TLS != nil {
@@ -424,8 +467,7 @@ var (
 // checkTarget refuses methods and request targets that cannot be forwarded with one meaning. The absolute form is
 // accepted because RFC 9112 section 3.2.2 demands it; its authority is in r.Host then, and is routed like one.
 func (e *Entry) checkTarget(r *http.Request) error {
-	switch r.Method {
-	case http.MethodConnect, http.MethodTrace, "PRI":
+	if !forwardable(r.Method) {
 		return &Error{
 			Status: http.StatusMethodNotAllowed, Code: "method_not_supported", Message: "Method not allowed",
 			Header: http.Header{"Allow": {"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"}, "Connection": {"close"}},
@@ -497,7 +539,7 @@ func (e *Entry) clean(h http.Header, trusted bool) {
 				continue
 			}
 			// http.CanonicalHeaderKey leaves names with a space or such as they are, so an exact one is its own key.
-			if (!trusted || rfc7239 || strings.ContainsAny(name, "_.") || http.CanonicalHeaderKey(name) != name) && !e.passes(name) {
+			if (!trusted || rfc7239 || !plainName(name) || http.CanonicalHeaderKey(name) != name) && !e.passes(name) {
 				delete(h, name)
 			}
 		case e.forwarding.Contains(name):
@@ -506,6 +548,16 @@ func (e *Entry) clean(h http.Header, trusted bool) {
 			}
 		}
 	}
+}
+
+// plainName reports whether name has letters, digits and hyphens only: any other character may be folded into a hyphen.
+func plainName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
 }
 
 // cleanOwned deletes the owned names that no Entry outside has deleted: behind one that has, a plugin may have set them.

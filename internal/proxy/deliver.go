@@ -136,6 +136,9 @@ func (c *Call) head(w http.ResponseWriter, res *http.Response, announced []strin
 			h[name] = values
 		}
 	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // net/http would guess one from the body
+	}
 	h["Via"] = []string{appendVia(res.Header["Via"], res.ProtoMajor, res.ProtoMinor)}
 	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
 		h["Content-Length"] = []string{strconv.FormatInt(res.ContentLength, 10)}

@@ -15,6 +15,8 @@ import (
 // ownFields is how many fields Outgoing may set by itself.
 const ownFields = 18
 
+var errPath = errors.New("proxy: a handler in between has left a path that has no canonical form")
+
 var errQuery = errors.New("proxy: the query holds a byte that cannot be sent")
 
 // Outgoing returns a new request for target, with the context of the client's. Path and query are those of the client's
@@ -31,6 +33,9 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 	}
 	removeNominated(out.Header, in.Header["Connection"])
 	out.URL = joinURL(target, in.URL)
+	if out.URL == nil {
+		return nil, &policy.Error{Status: http.StatusBadRequest, Code: "path_rewritten", Message: "Bad request", Err: errPath}
+	}
 	c.frame(out, target)
 	if rewrite := c.Forward.Rewrite; rewrite != nil {
 		rewrite(in, out)
@@ -66,7 +71,7 @@ func invalidRequest(err error) *policy.Error {
 func (c *Call) frame(out *http.Request, target *url.URL) {
 	out.Host = hostField(target)
 	if (c.Forward.PreserveHost || c.Forward.Host != "") && c.In.Host != "" {
-		out.Host = c.In.Host // the gateway put Forward.Host there
+		out.Host = c.preservedHost()
 	}
 	out.Method, out.Close, out.TransferEncoding, out.Trailer, out.GetBody = c.In.Method, false, nil, nil, nil
 	out.Body, out.ContentLength = nil, 0
@@ -109,11 +114,29 @@ func (c *Call) setConnection(f *fields) {
 	}
 }
 
-// joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte.
+// preservedHost returns the host asked for as it was routed by, or what the gateway put in its place.
+func (c *Call) preservedHost() string {
+	host, port, err := canonical.Host(c.In.Host)
+	if err != nil {
+		return c.In.Host
+	}
+	return hostPort(host, port)
+}
+
+// joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte. A
+// handler in between, such as http.StripPrefix, may have left dot segments: they are resolved first, so that nobody climbs
+// out of the path of target. It returns nil for a path without a canonical form.
 func joinURL(target, in *url.URL) *url.URL {
 	u := &url.URL{Scheme: target.Scheme, Host: target.Host, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
 	if !strings.HasPrefix(u.Path, "/") {
 		u.Path, u.RawPath = "/"+u.Path, ""
+	}
+	path, err := canonical.Path(u, canonical.PathOptions{AllowEncodedSlash: true})
+	if err != nil {
+		return nil
+	}
+	if path != u.Path {
+		canonical.SetPath(u, path)
 	}
 	base := strings.TrimSuffix(target.Path, "/")
 	if base == "" {

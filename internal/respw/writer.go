@@ -26,6 +26,7 @@ type Writer struct {
 	sent     bool // the final head went out, or is about to without our doing
 	hijacked bool
 	inHooks  bool
+	refusal  int  // the status heads below 400 get instead; 0 when they may go out
 	lingers  bool // Finish left a deadline
 
 	nhooks int
@@ -108,6 +109,9 @@ func (w *Writer) WriteHeader(status int) {
 	if status < 100 || status > 999 {
 		status = http.StatusInternalServerError
 	}
+	if w.refusal != 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		status = w.permitted(status)
+	}
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		if w.watch.begin(w.under) {
 			defer w.watch.end()
@@ -165,10 +169,23 @@ func (w *Writer) beginBody() error {
 		return http.ErrHijacked
 	case w.sent:
 		return nil
-	case !w.commit(http.StatusOK):
+	case !w.commit(w.permitted(http.StatusOK)):
 		return errInHook
+	case w.refusal != 0:
+		w.under.WriteHeader(w.status)
 	}
 	return nil
+}
+
+// RefuseOnly makes status, of 400 or more, the status of all final heads that would have one below 400.
+func (w *Writer) RefuseOnly(status int) { w.refusal = status }
+
+// permitted returns the status of a final head for which a handler wants status.
+func (w *Writer) permitted(status int) int {
+	if w.refusal != 0 && status < http.StatusBadRequest {
+		return w.refusal
+	}
+	return status
 }
 
 // resume lifts the deadline that Finish left.

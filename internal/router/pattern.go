@@ -199,6 +199,10 @@ func parseRegexp(written string, priority int) (*path, *fault) {
 	if canonical.MatchKey(written) != written {
 		return nil, &fault{"has an escape that is decoded before paths are matched", "write the character itself instead of %40 and the like"}
 	}
+	if i := lowerEscape(written); i >= 0 {
+		return nil, &fault{"has the escape " + written[i:i+3] + " in lower case, and paths have them in upper case when they are matched",
+			"write " + strings.ToUpper(written[i:i+3])}
+	}
 	// Parsed alone first: "a)(b" is an error, although it compiles inside the group that anchors it.
 	tree, err := syntax.Parse(written, syntax.Perl)
 	if err != nil {
@@ -228,6 +232,16 @@ func parseRegexp(written string, priority int) (*path, *fault) {
 		p.params = append(p.params, param{name: name, value: i})
 	}
 	return p, nil
+}
+
+// lowerEscape returns where an expression has a percent-encoding with a lower-case letter, or -1.
+func lowerEscape(s string) int {
+	for i := 0; i+2 < len(s); i++ {
+		if _, _, ok := escapeAt(s, i); s[i] == '%' && ok && strings.ToUpper(s[i+1:i+3]) != s[i+1:i+3] {
+			return i
+		}
+	}
+	return -1
 }
 
 // literalPrefix returns the text every match of an expression begins with, and whether the whole expression is that

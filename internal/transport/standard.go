@@ -138,6 +138,9 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 		req.Body = (*uploadBody)(a)
 	}
 	req.GetBody = nil // nobody may send a body twice
+	if req.Method == http.MethodHead && req.URL.Scheme == "http" {
+		req.Close = true // see suspect: kept, net/http would look into it and log what a target sent unasked
+	}
 	req.Header = hideIdempotencyKey(req.Header)
 
 	a.wait(connecting)
