@@ -102,3 +102,38 @@ func BenchmarkGateway(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkExplain explains a request to one of many routes.
+func BenchmarkExplain(b *testing.B) {
+	for _, n := range []int{10, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			gw := manyRoutes(n)
+			r := browser("/svc1/items/42")
+			b.ReportAllocs()
+			for b.Loop() {
+				if e := gw.Explain(r); e.Route != "1" {
+					b.Fatal(e)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkValidate verifies a table of 100,000 routes, from the routes to the report.
+func BenchmarkValidate(b *testing.B) {
+	routes := make([]gateway.Route, 100_000)
+	for i := range routes {
+		suffix := [...]string{"", "/:id", "/*rest"}[i%3]
+		routes[i] = gateway.Route{
+			Name: fmt.Sprint(i), Match: gateway.Match{Methods: []string{"GET", "POST"}, Paths: []string{fmt.Sprintf("/svc%d/items%s", i, suffix)}},
+			Handler: http.HandlerFunc(nothing),
+		}
+	}
+	c := gateway.Config{Routes: routes}
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := c.Validate(); len(r.Findings) > 0 {
+			b.Fatal(r)
+		}
+	}
+}

@@ -27,6 +27,10 @@
 // order written, and ends in the route's handler. A table is immutable; [Gateway.Apply] swaps it for another between
 // two requests.
 //
+// What a table does can be asked before it serves: [Config.Validate] reports routes that are never reached, chains in which
+// a plugin lacks what it requires, and more, with requests that prove it; [Gateway.Explain] says which route would take a
+// request and why, what each plugin would decide, and which targets there are.
+//
 // The package does not authenticate, limit, cache or log: those are plugins, each in a package of its own that works
 // without this one.
 package gateway

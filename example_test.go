@@ -65,6 +65,68 @@ func ExampleNew() {
 	// gateway: route "users": MaxBody -1 is negative; 0 means no bound
 }
 
+// A report has errors and warnings; those about routes prove what they say by a request.
+func ExampleConfig_Validate() {
+	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	staff := gateway.Must(acl.New(acl.Config{Allow: []string{"staff"}}))
+	report := gateway.Config{Routes: []gateway.Route{
+		{Name: "users", Match: gateway.Match{Paths: []string{"/users/:id"}}, Plugins: []gateway.Plugin{staff}, Handler: ok},
+		{Name: "secure", Match: gateway.Match{Paths: []string{"/users/:name"}, Schemes: []string{"https"}}, Handler: ok},
+	}}.Validate()
+	for _, f := range report.Findings {
+		fmt.Println(f.Kind, f.Route, f.Others)
+		if f.Witness != nil {
+			fmt.Println("  goes elsewhere:", f.Witness.Method, f.Witness.URL)
+		}
+	}
+	// Output:
+	// broken_contract users []
+	// unreachable_route secure [users]
+	//   goes elsewhere: GET /users/anything
+}
+
+// An explanation says what would become of a request, without serving it.
+func ExampleGateway_Explain() {
+	keys := gateway.Must(keyauth.New(keyauth.Config{Consumers: auth.Static{"k1": {ID: "1", Username: "ann"}}}))
+	staff := gateway.Must(acl.New(acl.Config{Allow: []string{"staff"}}))
+	gw := gateway.Must(gateway.New(gateway.Config{Routes: []gateway.Route{
+		{Name: "users", Match: gateway.Match{Paths: []string{"/users/:id"}}, Plugins: []gateway.Plugin{keys, staff}, Handler: gatewaytest.Respond(200, "")},
+	}}))
+	r := httptest.NewRequest("GET", "/users//7", nil)
+	r.Header.Set("Apikey", "k1")
+	fmt.Print(gw.Explain(r))
+	// Output:
+	// GET http://example.com/users//7
+	// outcome  acl: refused no_group_allowed 403
+	// client   192.0.2.1
+	// path     /users/7: repeated slashes merged
+	// route    users, by /users/:id, id="7"
+	//
+	// candidates in order of precedence
+	// > users  *  /users/:id  *  takes it
+	//
+	// plugins, the first outermost
+	//   key-auth  route  provides authenticated                       allowed authenticated (consumer "1" ann)
+	//   acl       route  requires authenticated; provides authorized  refused no_group_allowed 403
+	//
+	// handler
+	//   http.HandlerFunc
+}
+
+// The table in order of precedence, which is not that in which it is written.
+func ExampleGateway_Routes() {
+	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	gw := gateway.Must(gateway.New(gateway.Config{Routes: []gateway.Route{
+		{Name: "rest", Match: gateway.Match{Paths: []string{"/*rest"}}, Handler: ok},
+		{Name: "user", Match: gateway.Match{Paths: []string{"/users/:id"}}, Handler: ok},
+	}}))
+	fmt.Print(gw.Routes())
+	// Output:
+	// ROUTE  HOST  PATH        METHODS  PLUGINS  HANDLER
+	// user   *     /users/:id  *        -        http.HandlerFunc
+	// rest   *     /*rest      *        -        http.HandlerFunc
+}
+
 // Which route wins does not depend on the order written.
 func ExampleMatch() {
 	name := func(w http.ResponseWriter, r *http.Request) {

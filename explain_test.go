@@ -30,7 +30,7 @@ import (
 	"github.com/gatehouse-go/gateway/ratelimit"
 )
 
-// explained is the gateway of the golden files.
+// explained is the gateway of docs/explain.md.
 func explained(t testing.TB) *gateway.Gateway {
 	t.Helper()
 	users, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: "users", Targets: []balancer.Target{
@@ -99,6 +99,37 @@ func TestExplainGolden(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, string(want), got, file)
 		}
+	}
+}
+
+// TestExplainDocs: what docs/explain.md and the README show is what the golden files hold.
+func TestExplainDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("docs", "explain.md"))
+	require.NoError(t, err)
+	files, err := filepath.Glob(filepath.Join("testdata", "explain", "*.txt"))
+	require.NoError(t, err)
+	require.Len(t, files, 6)
+	for _, file := range files {
+		want, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(page), "```text\n"+string(want)+"```", file)
+	}
+	for _, kind := range []gateway.FindingKind{
+		gateway.Invalid, gateway.DuplicateRoute, gateway.UnreachableRoute, gateway.UnreachablePath, gateway.DeletedHeader, gateway.AmbiguousRoutes, gateway.BrokenContract,
+		gateway.UnprovenContract, gateway.BufferedStream, gateway.UnauthenticatedRoute, gateway.UnusedUpstream, gateway.UnsafeRetry, gateway.NoTimeout, gateway.NotAllChecked,
+	} {
+		require.Contains(t, string(page), "| `"+string(kind)+"` |")
+	}
+	refused, err := os.ReadFile(filepath.Join("testdata", "explain", "refused.txt"))
+	require.NoError(t, err)
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, shown, ok := strings.Cut(string(readme), "```text\n")
+	require.True(t, ok)
+	shown, _, _ = strings.Cut(shown, "```")
+	for line := range strings.Lines(shown) {
+		require.Contains(t, string(refused), line)
 	}
 }
 

@@ -51,6 +51,9 @@ const (
 	UnreachableRoute FindingKind = "unreachable_route"
 	// UnreachablePath is a warning: as UnreachableRoute, for some of the hosts and paths of a route. It has a witness.
 	UnreachablePath FindingKind = "unreachable_path"
+	// DeletedHeader is an error: a route asks for a header field that the entry deletes from every request. With
+	// Compat.AllowIdenticalRoutes it is a warning.
+	DeletedHeader FindingKind = "deleted_header"
 	// AmbiguousRoutes is a warning: requests match two routes, and nothing but the order in which they are written
 	// decides. It has a witness.
 	AmbiguousRoutes FindingKind = "ambiguous_routes"

@@ -105,6 +105,19 @@ func TestValidate(t *testing.T) {
 			},
 			[]string{`error unreachable_route b [a]: gateway: route "b": is never reached, because route "a" takes all its requests; remove it, or change the order or the conditions (witness: GET http://anything.invalid/a X-Forwarded-Host: x)`},
 		},
+		"a header that never arrives": {
+			gateway.Config{Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Headers: map[string][]string{"x-consumer-username": {"ann"}, "X-Beta": nil}}),
+				route("b", say(""), gateway.Match{Headers: map[string][]string{"X-Forwarded-Proto": {"https"}}}),
+			}, EntryConfig: policy.EntryConfig{PassHeaders: []string{"X-Real-Ip"}}},
+			[]string{
+				`error deleted_header a []: gateway: route "a": Headers "x-consumer-username" is never there: the entry deletes it from every request; name the proxies that send it in TrustedProxies, let it pass by PassHeaders, or use another field`,
+				`error deleted_header b []: gateway: route "b": Headers "X-Forwarded-Proto" is never there: the entry deletes it from every request; name the proxies that send it in TrustedProxies, let it pass by PassHeaders, or use another field`,
+			},
+		},
+		"a header that may arrive": {
+			gateway.Config{Routes: []gateway.Route{route("a", say(""), gateway.Match{Headers: map[string][]string{"X-Real-Ip": nil}})}, EntryConfig: policy.EntryConfig{PassHeaders: []string{"X-Real-Ip"}}}, nil,
+		},
 		"no authentication": {
 			gateway.Config{Routes: []gateway.Route{
 				route("a", say(""), gateway.Match{Hosts: []string{"API.test"}, Paths: []string{"/a"}}, authenticated...),

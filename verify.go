@@ -33,6 +33,7 @@ func (c Config) verify(t *table, r *collector) {
 	if t.index != nil {
 		c.verifyTable(t, r)
 	}
+	c.checkHeaders(t, r)
 	c.checkAuthentication(t, r)
 	c.checkUpstreams(r)
 	for i, rt := range c.Routes {
@@ -150,6 +151,39 @@ func (c Config) proven(t *table, f *router.Finding) *http.Request {
 		return nil
 	}
 	return r
+}
+
+// checkHeaders looks for conditions on header fields that no request has when it is routed.
+func (c Config) checkHeaders(t *table, r *collector) {
+	if t.entry == nil {
+		return
+	}
+	survives := map[string]bool{} // a trusted proxy's request, if there is one
+	for i, rt := range c.Routes {
+		for _, name := range slices.Sorted(maps.Keys(rt.Match.Headers)) {
+			if _, known := survives[name]; !known {
+				survives[name] = c.survives(t, name)
+			}
+			if !survives[name] {
+				r.addf(Finding{Kind: DeletedHeader, Warning: c.Compat.AllowIdenticalRoutes, Route: routeName(rt.label(i)), order: i},
+					"%s: Headers %q is never there: the entry deletes it from every request; name the proxies that send it in TrustedProxies, "+
+						"let it pass by PassHeaders, or use another field", rt.label(i), name)
+			}
+		}
+	}
+}
+
+// survives reports whether a header field can pass the entry.
+func (c Config) survives(t *table, name string) bool {
+	w := router.Witness{Method: http.MethodGet, Host: "a.invalid", Path: "/", Header: http.Header{http.CanonicalHeaderKey(name): {"x"}}}
+	req := witnessRequest(&w)
+	if len(c.TrustedProxies) > 0 {
+		req.RemoteAddr = net.JoinHostPort(c.TrustedProxies[0].Addr().String(), "1")
+	}
+	v := t.admit(req)
+	defer v.leave()
+	_, ok := v.r.Header[http.CanonicalHeaderKey(name)]
+	return ok
 }
 
 // checkAuthentication looks for routes nobody authenticates on, where others of the same host have authentication.

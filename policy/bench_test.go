@@ -71,6 +71,7 @@ func BenchmarkPlugins(b *testing.B) {
 		{"entry", entry.Wrap(chainOf(0))},
 		{"entry/first", entry.Wrap(chainOf(1))},
 		{"entry/fourth", entry.Wrap(chainOf(4))},
+		{"entry/first, report-only", entry.Wrap(policy.ReportOnly(policy.PluginFunc(recording)).Wrap(http.HandlerFunc(nothing)))},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse-go/gateway/gatewaytest"
 	"github.com/gatehouse-go/gateway/policy"
+	"github.com/gatehouse-go/gateway/ratelimit"
 )
 
 // maintenance is a plugin that refuses everything but GET.
@@ -158,4 +159,33 @@ func ExampleExchange_OnTry() {
 	// Output:
 	// users 200 <nil>
 	// 1
+}
+
+// A plugin under ReportOnly decides as ever, and its refusals become records: for trying an access list, or a limit, on live
+// traffic.
+func ExampleReportOnly() {
+	limit := policy.Must(ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerMinute(1)}}))
+	h := policy.ReportOnly(limit).Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Println(policy.ExchangeFrom(r.Context()).Decisions())
+	}))
+	for range 2 {
+		fmt.Println(gatewaytest.Do(h, httptest.NewRequest("GET", "/", nil)).StatusCode)
+	}
+	// Output:
+	// [rate-limiting allowed within_limit]
+	// 200
+	// [rate-limiting would_refuse limit_exceeded 429 (minute)]
+	// 200
+}
+
+// What a plugin would decide, asked on a request with an Exchange of its own; a gateway's Explain does so for each.
+func ExamplePreviewOf() {
+	limit := policy.Must(ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerMinute(60)}}))
+	_, r := policy.Ensure(httptest.NewRequest("GET", "/", nil))
+	fmt.Println(policy.PreviewOf(limit, r))
+	_, ok := policy.PreviewOf(policy.PluginFunc(nil), r)
+	fmt.Println(ok)
+	// Output:
+	// rate-limiting allowed within_limit (minute: 60 of 60 left) true
+	// false
 }

@@ -60,6 +60,8 @@ func TestProblems(t *testing.T) {
 		{router.Route{Regexps: []string{"users"}}, `Regexps[0] "users" can match no path; begin it with a slash, as every path does`},
 		{router.Route{Regexps: []string{"^(users)"}}, `can match no path`},
 		{router.Route{Regexps: []string{"/é"}}, `can match no path; write spaces, controls and characters beyond ASCII percent-encoded, as paths arrive`},
+		{router.Route{Regexps: []string{"/caf%c3%a9"}}, `Regexps[0] "/caf%c3%a9" has the escape %c3 in lower case, and paths have them in upper case when they are matched; write %C3`},
+		{router.Route{Regexps: []string{"/a%40b"}}, `has an escape that is decoded before paths are matched; write the character itself instead of %40 and the like`},
 		{router.Route{Regexps: []string{"/(?P<1>.)"}}, `has a capture named "1"; use letters, digits and _, not beginning with a digit`},
 		{router.Route{Regexps: []string{"/a", "/a"}}, `Regexps[1] "/a" is the same as Regexps[0]; remove one`},
 
