@@ -61,7 +61,7 @@ type Match struct {
 	Methods []string
 	// Schemes are "http" and "https", as the client sees them. Empty means both. Schemes do not count as a criterion.
 	Schemes []string
-	// SNIs are TLS server names, exact or *.example.com.
+	// SNIs are TLS server names: exact, *.example.com or example.*.
 	SNIs []string
 	// Paths are patterns: /users matches exactly that, /users/:id one segment that becomes the path value id, and
 	// /files/*rest the whole subtree, /files included, whose rest becomes the path value rest. A colon or star that does
@@ -70,8 +70,9 @@ type Match struct {
 	Paths []string
 	// Prefixes are raw string prefixes without wildcards: /rou matches /route.
 	Prefixes []string
-	// Regexps are regular expressions (RE2) anchored at the start of the canonical path. Captures become path values, by
-	// name and by number.
+	// Regexps are regular expressions (RE2) anchored at the start of the canonical path, which they see decoded: a space
+	// is a space and é is é, only /, ?, #, ;, %, backslashes and control characters stay as escapes, in upper case (%2F).
+	// Captures become path values, by name and by number.
 	Regexps []string
 	// Headers are header fields of which all must be present with any of the values listed; no values means any. Values
 	// compare without case; one that begins with ~ is a regular expression.
@@ -246,8 +247,11 @@ func (f *forwarder) request(r *http.Request) (*http.Request, error) {
 	if f.forward.StripPath {
 		// A plugin may have rewritten the path; then there is nothing of the pattern to strip.
 		x := policy.ExchangeFrom(r.Context())
-		if rest, stripped = strings.CutPrefix(path, x.MatchedPath()); stripped {
-			x.SetStrippedPath(x.MatchedPath())
+		// Nor is there where the pattern is /*rest, whose own part is empty.
+		if matched := x.MatchedPath(); matched != "" {
+			if rest, stripped = strings.CutPrefix(path, matched); stripped {
+				x.SetStrippedPath(matched)
+			}
 		}
 	}
 	if rest != "" {

@@ -188,6 +188,12 @@ func (d *document) find(f *finding, names []string) bool {
 				continue
 			}
 			var text string
+			switch m.value[0] {
+			case 'n': // null: the member is there, a credential is not
+				continue
+			case '[': // a list, as with a repeated parameter
+				f.n++
+			}
 			if m.value[0] != '"' || json.Unmarshal(m.value, &text) != nil {
 				f.malformed = true
 			}

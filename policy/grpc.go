@@ -22,16 +22,16 @@ func writeGRPC(w http.ResponseWriter, e *Error) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// grpcStatus maps an HTTP status as Kong does.
+// grpcStatus maps an HTTP status as Kong does, but for 405, which is unimplemented, and 502, which is unavailable.
 func grpcStatus(status int) int {
 	const (
-		canceled, unknown, invalidArgument, deadlineExceeded, notFound = 1, 2, 3, 4, 5
-		permissionDenied, resourceExhausted, failedPrecondition        = 7, 8, 9
-		unimplemented, internal, unavailable, unauthenticated          = 12, 13, 14, 16
+		canceled, invalidArgument, deadlineExceeded, notFound, alreadyExists = 1, 3, 4, 5, 6
+		permissionDenied, resourceExhausted, failedPrecondition              = 7, 8, 9
+		unimplemented, internal, unavailable, unauthenticated                = 12, 13, 14, 16
 	)
 	switch status {
-	case http.StatusBadRequest, http.StatusRequestURITooLong, http.StatusUnsupportedMediaType:
-		return invalidArgument
+	case http.StatusConflict:
+		return alreadyExists
 	case http.StatusUnauthorized:
 		return unauthenticated
 	case http.StatusForbidden:
@@ -46,15 +46,15 @@ func grpcStatus(status int) int {
 		return resourceExhausted
 	case 499:
 		return canceled
-	case http.StatusInternalServerError:
-		return internal
 	case http.StatusBadGateway, http.StatusServiceUnavailable:
 		return unavailable
 	case http.StatusGatewayTimeout, http.StatusRequestTimeout:
 		return deadlineExceeded
-	default:
-		return unknown
 	}
+	if status >= http.StatusInternalServerError {
+		return internal
+	}
+	return invalidArgument
 }
 
 // grpcMessage percent-encodes as the gRPC protocol asks: everything but printable ASCII, and the percent sign.

@@ -176,7 +176,7 @@ func TestKeyAuth(t *testing.T) {
 		{"form, key in the query", keyauth.Config{In: everywhere}, "/?apikey=k1", "a=1", []string{form}, passed},
 		{"json", keyauth.Config{In: everywhere}, "/", `{"apikey":"k1"}`, []string{jsonCT}, passed},
 		{"json, wrong", keyauth.Config{In: everywhere}, "/", `{"apikey":"k3"}`, []string{jsonCT}, invalid},
-		{"json, a list", keyauth.Config{In: everywhere}, "/", `{"apikey":["k1","k1"]}`, []string{jsonCT}, invalid},
+		{"json, a list", keyauth.Config{In: everywhere}, "/", `{"apikey":["k1","k1"]}`, []string{jsonCT}, duplicate},
 		{"json, malformed", keyauth.Config{In: everywhere}, "/", `{"apikey":"k1"`, []string{jsonCT}, answer{400, "Malformed request body", nil, "ambiguous_body"}},
 		{"multipart", keyauth.Config{In: everywhere}, "/", multipart, []string{multi}, passed},
 		{"unsupported type", keyauth.Config{In: everywhere}, "/", "apikey=k1", []string{"Content-Type: text/plain"}, missing},

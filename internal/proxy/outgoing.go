@@ -32,7 +32,7 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 		}
 	}
 	removeNominated(out.Header, in.Header["Connection"])
-	out.URL = joinURL(target, in.URL)
+	out.URL = joinURL(target, in.URL, c.Exchange.Path())
 	if out.URL == nil {
 		return nil, &policy.Error{Status: http.StatusBadRequest, Code: "path_rewritten", Message: "Bad request", Err: errPath}
 	}
@@ -95,7 +95,8 @@ func (c *Call) undo(out *http.Request, target *url.URL) {
 		out.Header = make(http.Header, ownFields)
 	}
 	for name := range out.Header {
-		if key := http.CanonicalHeaderKey(name); hopByHop(key) || framing(key) || c.proxy.owned.Contains(name) {
+		// The client's Proxy-Authorization has gone before: what is there is for a target that asks for it.
+		if key := http.CanonicalHeaderKey(name); hopByHop(key) && key != "Proxy-Authorization" || framing(key) || c.proxy.owned.Contains(name) {
 			delete(out.Header, name)
 		}
 	}
@@ -123,10 +124,11 @@ func (c *Call) preservedHost() string {
 	return hostPort(host, port)
 }
 
-// joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte. A
+// joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte.
+// asked is the path the client asked for: where nothing is left of it, it says whether there is a slash at the end. A
 // handler in between, such as http.StripPrefix, may have left dot segments: they are resolved first, so that nobody climbs
 // out of the path of target. It returns nil for a path without a canonical form.
-func joinURL(target, in *url.URL) *url.URL {
+func joinURL(target, in *url.URL, asked string) *url.URL {
 	u := &url.URL{Scheme: target.Scheme, Host: target.Host, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
 	if !strings.HasPrefix(u.Path, "/") {
 		u.Path, u.RawPath = "/"+u.Path, ""
@@ -142,7 +144,15 @@ func joinURL(target, in *url.URL) *url.URL {
 	if base == "" {
 		return u
 	}
-	escaped := strings.TrimSuffix(target.EscapedPath(), "/") + u.EscapedPath()
+	escaped := strings.TrimSuffix(target.EscapedPath(), "/")
+	if u.Path == "/" {
+		// The target's own path is asked for: with a slash if the client's had one, the root's own apart.
+		if u.Path, u.RawPath = base, escaped; strings.HasSuffix(asked, "/") && (len(asked) > 1 || strings.HasSuffix(target.Path, "/")) {
+			u.Path, u.RawPath = base+"/", escaped+"/"
+		}
+		return u
+	}
+	escaped += u.EscapedPath()
 	u.Path = base + u.Path
 	u.RawPath = escaped
 	return u

@@ -360,8 +360,11 @@ func TestTarget(t *testing.T) {
 		require.Nil(t, err, tt.in)
 		require.Equal(t, tt.want, out.URL.String())
 	}
-	// A mux that strips the whole path leaves none.
+	// A mux that strips the whole path leaves none: the target's own is asked for, with the client's slash at its end.
 	out, err := outgoing(t, policy.EntryConfig{}, request(http.MethodGet, "/a"), "http://up/base", func(_ *policy.Exchange, r *http.Request) { r.URL.Path = "" })
+	require.Nil(t, err)
+	require.Equal(t, "/base", out.URL.Path)
+	out, err = outgoing(t, policy.EntryConfig{}, request(http.MethodGet, "/a/"), "http://up/base", func(_ *policy.Exchange, r *http.Request) { r.URL.Path = "/" })
 	require.Nil(t, err)
 	require.Equal(t, "/base/", out.URL.Path)
 	// A plugin that makes a query of client data.

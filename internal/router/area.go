@@ -1,13 +1,15 @@
 package router
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // An area is the set of paths an entry matches, in a form in which two of them can be compared. Its text is that of
-// canonical.MatchKey, as lookups have it.
+// canonical.MatchKey, or canonical.DecodedKey for regular expressions, as lookups have it; what the two spell differently is
+// never taken for the same.
 type area struct {
 	kind     Kind
 	segments []string // of Exact, Parameters and Subtree; what stands for a parameter is empty
@@ -147,7 +149,7 @@ func coversSNI(patterns, others []string) bool {
 		return true
 	}
 	for _, o := range others {
-		if !matchSNI(patterns, o) { // a wildcard is taken by one that is equal or shorter, as a name is
+		if !slices.Contains(patterns, o) && !matchSNI(patterns, o) { // a wildcard is taken by a shorter one, as a name is
 			return false
 		}
 	}

@@ -55,8 +55,7 @@ type Candidate struct {
 // there are. No more than limit are listed: those at the request's own host before others, and the one that takes the
 // request in any case. Predicates are asked as in a Lookup.
 func (t *Table) Candidates(q *Request, limit int) (list []Candidate, total int) {
-	k := *q
-	k.Path = canonical.MatchKey(q.Path)
+	k := t.keyed(q)
 	q = &k
 	var here, elsewhere []int32
 	plain := host{kind: hostExact, name: q.Host, port: q.Port}

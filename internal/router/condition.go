@@ -25,7 +25,7 @@ type Condition struct {
 type criteria struct {
 	methods methodSet
 	schemes uint8    // schemeHTTP and schemeHTTPS; 0 is both
-	snis    []string // exact names, or ".example.com" for a wildcard
+	snis    []string // exact names, or ".example.com" and "example." for wildcards
 	headers []matcher
 	query   []matcher
 	fn      func(*http.Request) bool
@@ -119,7 +119,14 @@ func schemeBit(scheme string) uint8 {
 // matchSNI compares a server name. The star of a wildcard is one or more labels, as in hosts.
 func matchSNI(patterns []string, name string) bool {
 	for _, p := range patterns {
-		if p == name || p[0] == '.' && len(name) > len(p) && strings.HasSuffix(name, p) {
+		matched := p == name
+		switch {
+		case p[0] == '.':
+			matched = len(name) > len(p) && strings.HasSuffix(name, p)
+		case p[len(p)-1] == '.':
+			matched = len(name) > len(p) && strings.HasPrefix(name, p)
+		}
+		if matched {
 			return true
 		}
 	}
@@ -412,8 +419,7 @@ func (c *criteria) parseSNIs(snis []string, report func(field, value string, f *
 			report(indexed("SNIs", i), s, &fault{"has a port", "write the server name only"})
 			continue
 		case h.kind == hostPrefix:
-			report(indexed("SNIs", i), s, &fault{"has its star at the end", "write a name or *.example.com"})
-			continue
+			c.snis = append(c.snis, h.name+".")
 		case h.kind == hostSuffix:
 			c.snis = append(c.snis, "."+h.name)
 		default:

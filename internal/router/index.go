@@ -193,11 +193,11 @@ func (x *pathIndex) search(s *search, q *Request) {
 	}
 	if q.Path != "" && q.Path[0] == '/' {
 		x.exact.search(s, q, q.Path)
-		x.regexps.search(s, q)
+		x.regexps.search(s, q, q.text())
 		if len(x.shapes) > 0 && x.shapes[0].best < s.best {
 			x.searchShapes(s, q)
 		}
-		x.prefixes.search(s, q)
+		x.prefixes.search(s, q, q.Path)
 	}
 	if x.hasAny {
 		s.bucket(x.any, q)
@@ -213,13 +213,13 @@ func (k *keyed) search(s *search, q *Request, key string) {
 	}
 }
 
-func (b *byLength) search(s *search, q *Request) {
+func (b *byLength) search(s *search, q *Request, text string) {
 	if b.best >= s.best {
 		return
 	}
 	for _, m := range b.lengths {
-		if m.length <= len(q.Path) {
-			m.search(s, q, q.Path[:m.length])
+		if m.length <= len(text) {
+			m.search(s, q, text[:m.length])
 		}
 	}
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 )
@@ -26,25 +27,37 @@ const (
 //
 // Predicates are asked last and may be asked more than once for a request.
 //
-// Paths are compared by canonical.MatchKey, so that no client gets around a route by escaping a character; a path that
-// has such escapes costs one allocation.
+// Paths are compared by canonical.MatchKey, so that no client gets around a route by escaping a character, and with regular
+// expressions by canonical.DecodedKey; a path that has such escapes costs an allocation for each.
 func (t *Table) Lookup(q *Request, m *Match) Outcome {
-	key := canonical.MatchKey(q.Path)
-	if len(key) == len(q.Path) {
+	if strings.IndexByte(q.Path, '%') < 0 {
 		return t.lookup(q, m)
 	}
-	k := *q
-	k.Path = key
+	k := t.keyed(q)
 	outcome := t.lookup(&k, m)
-	m.Matched = canonical.FromKey(q.Path, m.Matched)
+	if outcome == Found && t.entries[m.Entry].kind == Regexp {
+		m.Matched = canonical.FromDecodedKey(q.Path, m.Matched)
+	} else {
+		m.Matched = canonical.FromKey(q.Path, m.Matched)
+	}
 	return outcome
+}
+
+// keyed returns q with its path as it is compared.
+func (t *Table) keyed(q *Request) Request {
+	k := *q
+	k.Path = canonical.MatchKey(q.Path)
+	if t.expressions {
+		k.decoded = canonical.DecodedKey(q.Path)
+	}
+	return k
 }
 
 func (t *Table) lookup(q *Request, m *Match) Outcome {
 	s := search{t: t, best: t.none, bit: methodBit(q.Method)}
 	t.search(&s, q)
 	if s.best < t.none {
-		m.fill(&t.entries[s.best], s.best, q.Path)
+		m.fill(&t.entries[s.best], s.best, q)
 		return Found
 	}
 	m.reset()
@@ -61,8 +74,7 @@ func (t *Table) lookup(q *Request, m *Match) Outcome {
 // Allow lists the methods with which a request that was answered MethodNotAllowed would be routed, sorted, for the
 // Allow header. GET implies HEAD.
 func (t *Table) Allow(q *Request) []string {
-	k := *q
-	k.Path = canonical.MatchKey(q.Path)
+	k := t.keyed(q)
 	q = &k
 	s := search{t: t, best: t.none, anyMethod: true, collect: true}
 	t.search(&s, q)
@@ -109,7 +121,7 @@ func (t *Table) search(s *search, q *Request) {
 func (s *search) bucket(b bucket, q *Request) {
 	for b.rank < s.best {
 		if e := &s.t.entries[b.rank]; s.visit != nil {
-			if e.kind != Regexp || e.detail.path.re.MatchString(q.Path) {
+			if e.kind != Regexp || e.detail.path.re.MatchString(q.text()) {
 				s.visit(b.rank)
 			}
 		} else if e.plain || s.matches(e, q) {
@@ -133,7 +145,7 @@ func (s *search) matches(e *entry, q *Request) bool {
 		s.refused = true
 		return false
 	}
-	if !c.match(q) || e.kind == Regexp && !e.detail.path.re.MatchString(q.Path) {
+	if !c.match(q) || e.kind == Regexp && !e.detail.path.re.MatchString(q.text()) {
 		return false
 	}
 	return c.fn == nil || q.HTTP != nil && c.fn(q.HTTP)

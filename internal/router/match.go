@@ -25,6 +25,16 @@ type Request struct {
 	Path string
 	// HTTP is read for headers and the query and handed to predicates. With nil, conditions of those kinds fail.
 	HTTP *http.Request
+
+	decoded string // Path as regular expressions see it, where that is another
+}
+
+// text is what regular expressions are compared with.
+func (q *Request) text() string {
+	if q.decoded != "" {
+		return q.decoded
+	}
+	return q.Path
 }
 
 // inlineValues is how many wildcards or captures a Match holds without allocating. Patterns beyond are rare.
@@ -106,7 +116,8 @@ func (m *Match) add(escaped string) {
 
 // fill records the winner of a lookup. In a large table every new cache line costs more than all the rest of a lookup,
 // so the pattern itself is left alone where the entry is enough.
-func (m *Match) fill(e *entry, rank int32, path string) {
+func (m *Match) fill(e *entry, rank int32, q *Request) {
+	path := q.Path
 	m.reset()
 	m.Route, m.Entry, m.Pattern = int(e.route), int(rank), e.pattern
 	switch e.kind {
@@ -116,7 +127,7 @@ func (m *Match) fill(e *entry, rank int32, path string) {
 		m.Matched = int(e.length)
 	case Regexp:
 		m.names = e.detail.path.params
-		m.fillCaptures(e.detail.path, path)
+		m.fillCaptures(e.detail.path, q.text())
 	case Parameters, Subtree:
 		m.names = e.detail.path.params
 		m.fillSegments(e.detail.path, path)

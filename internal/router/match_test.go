@@ -135,6 +135,11 @@ func TestPathKinds(t *testing.T) {
 		{name: "regexp with a beginning any number of times", route: router.Route{Regexps: []string{`(?:/a){0,2}/b|/x`}}, path: "/b", matched: 2},
 		{name: "regexp without case", route: router.Route{Regexps: []string{`(?i)/abc`}}, path: "/aBC", matched: 4},
 		{name: "capture decoded", route: router.Route{Regexps: []string{`/(.+)`}}, path: "/a%20b", matched: 6, params: []string{"1=a b"}},
+		{name: "regexp sees spaces", route: router.Route{Regexps: []string{`/[a-z ]+/p`}}, path: "/john%20doe/p/q", matched: 13},
+		{name: "regexp sees letters", route: router.Route{Regexps: []string{`/(\p{Han}+)$`}}, path: "/%E4%BD%A0%E5%A5%BD", matched: 19, params: []string{"1=你好"}},
+		{name: "regexp with a literal quote", route: router.Route{Regexps: []string{`/\d+"`}}, path: "/123%22x", matched: 7},
+		{name: "regexp does not see what divides", route: router.Route{Regexps: []string{`/a[/?#;%]`}}, path: "/a%3Fb", matched: 3},
+		{name: "regexp with a literal beyond ASCII", route: router.Route{Regexps: []string{`/é/b`}}, path: "/%C3%A9/b", matched: 9},
 		{name: "empty capture", route: router.Route{Regexps: []string{`/(a)|(?P<b>/c)`}}, path: "/a", matched: 2, params: []string{"1=a", "2=", "b="}},
 
 		{name: "no path", route: router.Route{}, path: "/anything", matched: 0},
@@ -226,6 +231,8 @@ func TestConditions(t *testing.T) {
 		{"other sni", router.Route{SNIs: []string{"a.test"}}, get("/", sni("b.test")), false},
 		{"sni wildcard", router.Route{SNIs: []string{"b.test", "*.a.test"}}, get("/", sni("x.y.a.test")), true},
 		{"sni wildcard is a label", router.Route{SNIs: []string{"*.a.test"}}, get("/", sni("a.test")), false},
+		{"sni wildcard at the end", router.Route{SNIs: []string{"a.*"}}, get("/", sni("a.test.org")), true},
+		{"that is a label, too", router.Route{SNIs: []string{"a.*"}}, get("/", sni("a")), false},
 		{"no sni", router.Route{SNIs: []string{"a.test"}}, get("/"), false},
 
 		{"header", router.Route{Headers: map[string][]string{"x-a": {"one", "two"}}}, get("/", header("X-A", "TWO")), true},

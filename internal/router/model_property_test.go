@@ -45,7 +45,7 @@ func drawRoute(t *rapid.T, i int) router.Route {
 		Hosts:    few(t, "hosts", 2, "h.test", "x.h.test", "H.test:81", "*.h.test", "*.test", "*.test:81", "h.*", "x.*", "x.h.*:81", "other"),
 		Methods:  few(t, "methods", 2, "GET", "HEAD", "POST", "PURGE"),
 		Schemes:  few(t, "schemes", 2, "http", "https"),
-		SNIs:     few(t, "snis", 2, "s.test", "*.test", "*.s.test"),
+		SNIs:     few(t, "snis", 2, "s.test", "*.test", "*.s.test", "a.*"),
 		Prefixes: few(t, "prefixes", 2, "/", "/a", "/a/", "/a/b", "/cc", "/c"),
 		Regexps:  few(t, "regexps", 2, "/", "/a", "/a/b", `/(a|b)/(?P<n>\w+)`, `/\w+`, "/a.*c$", "(?i)/A/", ".*b"),
 		Headers:  drawConditions(t, "header", "X-A", "X-B"),

@@ -226,7 +226,8 @@ func (e modelEntry) matchPath(path string) (matched int, params []string, ok boo
 
 func (e modelEntry) matchRegexp(path string) (matched int, params []string, ok bool) {
 	re := regexp.MustCompile("^(?:" + e.pattern + ")")
-	groups := re.FindStringSubmatch(path)
+	decoded, ends := readable(path)
+	groups := re.FindStringSubmatch(decoded)
 	if groups == nil {
 		return 0, nil, false
 	}
@@ -239,7 +240,24 @@ func (e modelEntry) matchRegexp(path string) (matched int, params []string, ok b
 			params = append(params, name+"="+unescaped(groups[i]))
 		}
 	}
-	return len(groups[0]), params, true
+	return ends[len(groups[0])], params, true
+}
+
+// readable decodes what does not divide a path, and says where in path each byte of the outcome begins.
+func readable(path string) (decoded string, begins []int) {
+	for i := 0; i < len(path); {
+		begins = append(begins, i)
+		if path[i] == '%' && i+2 < len(path) {
+			if c, err := url.PathUnescape(path[i : i+3]); err == nil && c[0] >= ' ' && c[0] != 0x7f && !strings.ContainsAny(c, `/?#;\%`) {
+				decoded += c
+				i += 3
+				continue
+			}
+		}
+		decoded += path[i : i+1]
+		i++
+	}
+	return decoded, append(begins, len(path))
 }
 
 // unescaped decodes; what is no escape stays.
@@ -259,6 +277,8 @@ func (e modelEntry) matchRest(q *router.Request) bool {
 	for _, s := range e.r.SNIs {
 		suffix, wild := strings.CutPrefix(s, "*")
 		sni = sni || s == q.SNI || wild && strings.HasSuffix(q.SNI, suffix) && len(q.SNI) > len(suffix)
+		prefix, wild := strings.CutSuffix(s, "*")
+		sni = sni || wild && strings.HasPrefix(q.SNI, prefix) && len(q.SNI) > len(prefix)
 	}
 	if !sni {
 		return false

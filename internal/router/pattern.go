@@ -196,8 +196,8 @@ func parseRegexp(written string, priority int) (*path, *fault) {
 	if written == "" {
 		return nil, &fault{"is empty and would match every path", "leave Regexps empty, or write /"}
 	}
-	if canonical.MatchKey(written) != written {
-		return nil, &fault{"has an escape that is decoded before paths are matched", "write the character itself instead of %40 and the like"}
+	if canonical.DecodedKey(written) != written {
+		return nil, &fault{"has an escape that is decoded before expressions are matched", "write the character itself instead of %20 and the like"}
 	}
 	if i := lowerEscape(written); i >= 0 {
 		return nil, &fault{"has the escape " + written[i:i+3] + " in lower case, and paths have them in upper case when they are matched",
@@ -217,8 +217,8 @@ func parseRegexp(written string, priority int) (*path, *fault) {
 	if p.literal != "" && p.literal[0] != '/' {
 		return nil, &fault{"can match no path", "begin it with a slash, as every path does"}
 	}
-	if strings.ContainsFunc(p.literal, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, &fault{"can match no path", "write spaces, controls and characters beyond ASCII percent-encoded, as paths arrive"}
+	if strings.ContainsFunc(p.literal, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return nil, &fault{"can match no path", "write control characters percent-encoded, as paths arrive"}
 	}
 	for i, name := range re.SubexpNames()[1:] {
 		p.params = append(p.params, param{name: strconv.Itoa(i + 1), value: i})

@@ -29,7 +29,7 @@ type Route struct {
 	Methods []string
 	// Schemes are "http" and "https".
 	Schemes []string
-	// SNIs are names or *.example.com, compared with the server name of the TLS handshake.
+	// SNIs are names, *.example.com or example.*, compared with the server name of the TLS handshake.
 	SNIs []string
 
 	// Paths are exact paths, or patterns with /:name for one segment that is not empty, and with /*name at the end for
@@ -38,8 +38,8 @@ type Route struct {
 	Paths []string
 	// Prefixes are compared byte by byte with the beginning of the canonical path: /rou matches /roureq.
 	Prefixes []string
-	// Regexps are RE2 expressions, matched against the canonical, escaped path from its first byte on, not
-	// necessarily to its end.
+	// Regexps are RE2 expressions, matched against the canonical path from its first byte on, not necessarily to its end.
+	// They see it decoded, see canonical.DecodedKey.
 	Regexps []string
 
 	// Headers and Query say which values a header or a parameter of the query may have. All names must match, each
@@ -100,6 +100,8 @@ type Table struct {
 	hosts   *hostIndex // nil when no route has hosts
 	rest    pathIndex  // entries without a host
 	none    int32      // a rank worse than all
+
+	expressions bool // there are regular ones
 
 	names  []string // of the routes
 	listed []listed // by rank, for All
@@ -383,6 +385,7 @@ func (b *builder) table() *Table {
 	for i := len(order) - 1; i >= 0; i-- {
 		d, rank := order[i], int32(i)
 		t.entries[i] = d.entry
+		t.expressions = t.expressions || d.kind == Regexp
 		t.entries[i].detail = d.keep(shared)
 		t.listed[i] = listed{d.host, d.hidden}
 		if d.hidden >= 0 {

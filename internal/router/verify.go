@@ -94,7 +94,8 @@ func (v *verifier) findShadow(i int) {
 			s.best = -1
 		}
 	}
-	t.search(&s, w.Request())
+	q := t.keyed(w.Request())
+	t.search(&s, &q)
 	hidden := t.listed[i].hidden >= 0 // by an equal entry, in whose place it is not in the index
 	if hidden {
 		by = []int{int(t.listed[i].hidden)}

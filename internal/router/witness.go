@@ -27,7 +27,7 @@ const something = "anything"
 // Request returns the request as lookups take it.
 func (w *Witness) Request() *Request {
 	q := &Request{
-		Method: w.Method, Scheme: w.Scheme, Host: w.Host, Port: w.Port, SNI: w.SNI, Path: canonical.MatchKey(w.Path),
+		Method: w.Method, Scheme: w.Scheme, Host: w.Host, Port: w.Port, SNI: w.SNI, Path: w.Path,
 		HTTP: &http.Request{Method: w.Method, Header: w.Header, URL: &url.URL{Path: w.Path, RawQuery: w.Query}},
 	}
 	if q.Port == "" {
@@ -212,19 +212,16 @@ func (a *area) sample() (string, bool) {
 		}
 		path = "/" + strings.Join(segments, "/")
 	}
-	clean, err := canonical.Literal(path, canonical.PathOptions{AllowEncodedSlash: true})
-	if err != nil || canonical.MatchKey(clean) != path || !a.matches(path) {
-		return "", false
-	}
-	return path, true
+	path, err := canonical.Literal(path, canonical.PathOptions{AllowEncodedSlash: true})
+	return path, err == nil && a.matches(path)
 }
 
-// matches tells whether a path, in the form of canonical.MatchKey, is one of the area.
+// matches tells whether a canonical path is one of the area.
 func (a *area) matches(path string) bool {
 	if a.kind == Regexp {
-		return a.path.re.MatchString(path)
+		return a.path.re.MatchString(canonical.DecodedKey(path))
 	}
-	return a.covers(&area{kind: Exact, segments: strings.Split(path[1:], "/")})
+	return a.covers(&area{kind: Exact, segments: strings.Split(canonical.MatchKey(path)[1:], "/")})
 }
 
 // sni returns a server name that satisfies both sides.
@@ -234,8 +231,11 @@ func (d *demand) sni() (string, bool) {
 		return "", true
 	}
 	for _, p := range slices.Concat(a, b) {
-		if p[0] == '.' {
+		switch {
+		case p[0] == '.':
 			p = something + p
+		case p[len(p)-1] == '.':
+			p += something
 		}
 		if (a == nil || matchSNI(a, p)) && (b == nil || matchSNI(b, p)) {
 			return p, true
