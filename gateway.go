@@ -61,7 +61,8 @@ type Gateway struct {
 	owners  map[io.Closer]int
 	version uint64
 	closed  bool
-	live    sync.WaitGroup // tables that have not ended
+	live    sync.WaitGroup // tables whose owned values are not closed yet
+	serving atomic.Int64   // tables that are current or have requests in flight
 }
 
 // New checks c and returns a gateway that serves it. The error joins all problems of c, each naming the route or the
@@ -107,6 +108,7 @@ func (g *Gateway) swap(next *table, report Report) ([]string, error) {
 	next.version = versionString(g.version)
 	next.onEnd = g.end
 	g.live.Add(1)
+	g.serving.Add(1)
 	old := g.table.Swap(next)
 	warnings := next.warnings(report, old)
 	if old != nil {
@@ -117,6 +119,7 @@ func (g *Gateway) swap(next *table, report Report) ([]string, error) {
 
 // end closes what no other table owns. It runs once per table, after its last request, and never on a request's time.
 func (g *Gateway) end(t *table) {
+	g.serving.Add(-1)
 	go func() {
 		defer g.live.Done()
 		var last []io.Closer
@@ -220,6 +223,14 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
+	}
+	if g.serving.Load() == 0 {
+		select {
+		case <-done:
+			return nil
+		case <-time.After(closeGrace):
+			return fmt.Errorf("gateway: what it owns was still closing: %w", context.Cause(ctx))
+		}
 	}
 	g.mu.Lock()
 	var rest []io.Closer

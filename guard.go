@@ -33,6 +33,17 @@ func (g *guard) recover(w http.ResponseWriter, r *http.Request) {
 		panic(v) //nolint:forbidigo // see above
 	}
 	g.log.log(r.Context(), v)
+	defer func() {
+		// The ErrorHandler, which Refuse calls, is the application's, too.
+		switch again := recover(); {
+		case again == nil:
+		case again == http.ErrAbortHandler: //nolint:errorlint,err113 // as above
+			panic(again) //nolint:forbidigo // see above
+		default:
+			g.log.log(r.Context(), again)
+			policy.WriteError(w, r, panicked(again))
+		}
+	}()
 	policy.Refuse(w, r, "gateway", panicked(v))
 }
 

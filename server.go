@@ -89,8 +89,14 @@ func CheckServer(srv *http.Server) []string {
 	if c := srv.TLSConfig; c != nil && c.MinVersion != 0 && c.MinVersion < tls.VersionTLS12 {
 		say("TLSConfig.MinVersion allows TLS older than 1.2")
 	}
-	if srv.HTTP2 == nil || srv.HTTP2.MaxConcurrentStreams <= 0 || srv.HTTP2.MaxConcurrentStreams > 250 {
+	if p := srv.Protocols; p != nil && !p.HTTP2() && !p.UnencryptedHTTP2() {
+		return found
+	}
+	switch {
+	case srv.HTTP2 == nil || srv.HTTP2.MaxConcurrentStreams <= 0:
 		say("HTTP2.MaxConcurrentStreams is not set: one connection may run 250 requests at a time; set %d", maxConcurrentStreams)
+	case srv.HTTP2.MaxConcurrentStreams > 250:
+		say("HTTP2.MaxConcurrentStreams %d lets one connection run that many requests at a time; set %d", srv.HTTP2.MaxConcurrentStreams, maxConcurrentStreams)
 	}
 	if srv.HTTP2 == nil || srv.HTTP2.WriteByteTimeout <= 0 {
 		say("HTTP2.WriteByteTimeout is not set: a client that stops reading an HTTP/2 connection holds it for ever; set %v", writeByteTimeout)
@@ -99,8 +105,8 @@ func CheckServer(srv *http.Server) []string {
 }
 
 // Run serves with srv until ctx ends, then drains: the server stops accepting and waits for its connections, then the
-// gateway is shut down. Both together take at most [Config.DrainTimeout], after which connections are cut. It returns
-// nil after a clean drain. When a listener fails, Run ends the rest likewise and returns that error. A gateway that was
+// gateway is shut down. Both together take at most [Config.DrainTimeout], after which connections are cut, and what the
+// gateway owns has another second to close. It returns nil after a clean drain. When a listener fails, Run ends the rest likewise and returns that error. A gateway that was
 // run is shut down when Run returns.
 //
 // The listeners are served as they are (wrap them in TLS yourself); without any, srv.Addr is listened on, with TLS when

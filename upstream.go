@@ -52,7 +52,7 @@ type UpstreamConfig struct {
 	// here. They must keep the context of the requests they pass on.
 	Outbound []func(http.RoundTripper) http.RoundTripper
 
-	// MaxConns bounds the connections to each target; a request that finds none waits within Timeouts.Connect. While
+	// MaxConns bounds the HTTP/1 connections to each target; a request that finds none waits within Timeouts.Connect. While
 	// requests wait, an upload that has been slower than 8 KiB/s may lose its connection and be answered with 408.
 	// Default 512, negative: no bound.
 	MaxConns int
@@ -67,7 +67,7 @@ type UpstreamConfig struct {
 
 // Upstream is a reverse proxy to a pool of targets, and an [http.Handler] for any mux. It streams both ways, sends
 // forwarding and identity fields of its own in place of what clients sent, never follows redirects, and answers 502, 503
-// or 504 when there is no answer to pass on. An answer that breaks off after its head was sent breaks off the client's
+// or 504 when there is no answer to pass on, and 400, 408 or 413 when it was the client's own body that failed. An answer that breaks off after its head was sent breaks off the client's
 // connection, by a panic with [http.ErrAbortHandler]; so does a client that left, to whom nothing is written.
 //
 // Each request goes to one target. There are no retries and no health checks yet: while one of two targets is down, every
@@ -364,6 +364,7 @@ func (u *Upstream) limits(c *proxy.Call) transport.Limits {
 	if total := firstSet(f.Total, u.timeouts.Total, 0); total > 0 {
 		l.Deadline = time.Now().Add(total)
 	}
+	l.Cut = c.Cut
 	return l
 }
 

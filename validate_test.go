@@ -220,9 +220,8 @@ func TestWitnesses(t *testing.T) {
 			require.False(t, unreachable[e.Route], e.Route)
 		}
 	})
-	for _, k := range []gateway.FindingKind{gateway.DuplicateRoute, gateway.UnreachableRoute, gateway.UnreachablePath, gateway.AmbiguousRoutes} {
-		require.Positive(t, kinds[k], "the tables drawn had none of kind %s", k)
-	}
+	require.Positive(t, kinds[gateway.UnreachableRoute]+kinds[gateway.UnreachablePath], "the tables drawn had no such route")
+	require.Positive(t, kinds[gateway.AmbiguousRoutes], "the tables drawn had no such routes")
 }
 
 // TestWarningsAreLoggedOnce: by the first table that has them.

@@ -115,7 +115,15 @@ func (b *progressBody) leave() {
 		return
 	}
 	if !b.stream {
-		b.set(time.Now().Add(b.limit), true)
+		limit := b.limit
+		if !b.touched.Load() {
+			limit = min(limit, untouchedLinger)
+		}
+		b.set(time.Now().Add(limit), true)
 	}
 	b.release()
 }
+
+// untouchedLinger bounds the wait for a body that nobody has looked at: a client that expects 100 Continue may never send
+// it.
+const untouchedLinger = time.Second

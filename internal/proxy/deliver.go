@@ -149,6 +149,7 @@ func (c *Call) head(w http.ResponseWriter, res *http.Response, announced []strin
 		h["Trailer"] = []string{strings.Join(announced, ", ")}
 	}
 	c.Detach(w)
+	c.send(w)
 	w.WriteHeader(res.StatusCode)
 }
 

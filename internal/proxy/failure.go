@@ -29,7 +29,7 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 	if errors.As(err, &t) {
 		code = t.Code
 	}
-	if code == transport.UploadTooSlow {
+	if code == transport.UploadTooSlow || code == transport.ClientTooSlow {
 		return &policy.Error{Status: http.StatusRequestTimeout, Code: code, Message: messageSlowBody, Err: err}, true
 	}
 	if c.upload != nil {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/policy"
@@ -38,6 +39,10 @@ type Call struct {
 	noForward policy.Forward // what Forward points to when the route does not say
 	identity  identity
 	upload    *Upload // nil without a body
+
+	mu       sync.Mutex
+	sending  http.ResponseWriter // the client's, while an answer is passed on
+	released bool
 }
 
 // Accept takes in r, whose answer goes to w. It refuses requests that came through this gateway too often already, and
@@ -62,8 +67,30 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 
 // Release ends the use of the request body: nothing reads it when Release has returned. It may be called more than once.
 func (c *Call) Release() {
+	c.mu.Lock()
+	c.sending, c.released = nil, true
+	c.mu.Unlock()
 	if c.upload != nil {
 		c.upload.release()
+	}
+}
+
+// Cut ends a wait for the client while an answer is passed on, which cannot be whole then. It may be called from any
+// goroutine, and does nothing before the head of the answer and after Release.
+func (c *Call) Cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sending != nil {
+		_ = http.NewResponseController(c.sending).SetWriteDeadline(time.Unix(1, 0)) // a recorder makes nobody wait
+	}
+}
+
+// send notes that w is about to be written to.
+func (c *Call) send(w http.ResponseWriter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.released {
+		c.sending = w
 	}
 }
 

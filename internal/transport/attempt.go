@@ -34,20 +34,22 @@ type attempt struct {
 	timer   *time.Timer
 	due     time.Time // when the timer fires; zero when it does not run
 	phase   phase
-	since   time.Time // when the phase began
-	look    time.Time // while connecting: when to look for connections held in vain
-	expired string    // the code of the limit that ended the exchange
-	broken  bool      // the connection was closed while the caller's context still lived
-	head    bool      // the head of the answer is there
-	asked   bool      // the target sent 100 Continue
-	held    time.Time // when the wait for 100 Continue began
-	cut     bool      // reading it failed after the connection was closed
+	since   time.Time     // when the phase began
+	look    time.Time     // while connecting: when to look for connections held in vain
+	expired string        // the code of the limit that ended the exchange
+	broken  bool          // the connection was closed while the caller's context still lived
+	head    bool          // the head of the answer is there
+	headed  chan struct{} // closed then; nil without a body
+	asked   bool          // the target sent 100 Continue
+	held    time.Time     // when the wait for 100 Continue began
+	cut     bool          // reading it failed after the connection was closed
 	ended   bool
 	done    chan struct{} // closed when the body is not wanted any more; nil unless the request waits for 100 Continue
 	isDone  bool
 	conn    *http1    // nil before there is one, and for HTTP/2
 	got     time.Time // when conn was there
 
+	touched   bool  // the upload has been read from: it cannot be sent again
 	uploading bool  // the upload is being read: it is the client that is waited for
 	uploaded  int64 // bytes read of it
 }
@@ -116,6 +118,31 @@ func (a *attempt) answered() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.phase, a.head = nothing, true
+	if a.headed != nil {
+		close(a.headed)
+	}
+}
+
+// earlyAnswer is how long the head of an answer is waited for once the request could not be written to its end.
+const earlyAnswer = 200 * time.Millisecond
+
+// awaitHead is called when writing the request failed. The target may have answered before it closed its side, and
+// net/http, which is about to learn of the failure, would not look for that.
+func (a *attempt) awaitHead(gone <-chan struct{}) {
+	wait := time.NewTimer(earlyAnswer)
+	defer wait.Stop()
+	select {
+	case <-a.headed:
+	case <-gone:
+	case <-a.life:
+	case <-wait.C:
+	}
+}
+
+func (a *attempt) isTouched() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.touched
 }
 
 // deadline returns when the wait must end, and the code of the limit that says so; zero for never. Without a code
@@ -165,6 +192,9 @@ func (a *attempt) fire() {
 		a.owner.shed(a.host, now)
 		return
 	default:
+		if code == TotalLimit && a.phase == nothing && a.conn != nil {
+			code = ClientTooSlow // it is not the target that was waited for
+		}
 		a.mu.Unlock()
 		a.expire(code)
 		return
@@ -180,9 +210,13 @@ func (a *attempt) expire(code string) {
 		return
 	}
 	a.expired = code
+	head := a.head
 	a.mu.Unlock()
 	a.cancel()
 	a.endUpload()
+	if head && a.limits.Cut != nil {
+		a.limits.Cut()
+	}
 }
 
 // gotConn is called by net/http, for each connection it tries.
@@ -244,6 +278,10 @@ func (a *attempt) unwanted() {
 // that may end the caller's context too (net/http's server takes it for the client's leaving), so what was first is noted.
 func (a *attempt) broke() {
 	a.mu.Lock()
+	if !a.touched && a.conn != nil && !a.conn.asked.Load() {
+		a.mu.Unlock() // nothing of this exchange was written: it may go over another connection
+		return
+	}
 	a.broken = a.broken || a.parent.Err() == nil
 	a.unwanted()
 	a.mu.Unlock()
@@ -374,14 +412,32 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// again is the request's GetBody: net/http asks for the body anew when it goes to another connection.
+func (a *attempt) again() (io.ReadCloser, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.touched || a.ended {
+		return nil, &Error{Code: ConnectionReset, Err: errTouched}
+	}
+	return (*uploadBody)(a), nil
+}
+
+var errTouched = errors.New("the request body has been read and cannot be sent again")
+
 var errNotAsked = errors.New("the target did not ask for the request body")
 
 // Close implements [io.Closer].
 func (b *uploadBody) Close() error {
 	a := (*attempt)(b)
 	a.mu.Lock()
-	a.unwanted()
+	touched := a.touched
+	if touched {
+		a.unwanted()
+	}
 	a.mu.Unlock()
+	if !touched {
+		return nil // finish closes it
+	}
 	return a.upload.Close()
 }
 
@@ -399,7 +455,7 @@ func (a *attempt) pauseUpload() bool {
 	if a.phase == answering {
 		a.phase = nothing
 	}
-	a.uploading = true
+	a.touched, a.uploading = true, true
 	return true
 }
 

@@ -151,7 +151,11 @@ func (c *http1) Write(p []byte) (int, error) {
 		}
 		c.asked.Store(true)
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if a := c.user.Load(); err != nil && a != nil {
+		a.awaitHead(c.gone) // net/http prefers the error to an answer that is there
+	}
+	return n, err
 }
 
 // look tells whether the connection is in the state to send a request: what has arrived may not have been read yet.

@@ -49,14 +49,15 @@ const (
 	keepAlive             = 15 * time.Second
 	pingTimeout           = 15 * time.Second
 	writeByteTimeout      = 10 * time.Second
+	maxStale              = 3 // connections that may turn out to be dead before the request is written
 )
 
 // Standard is a [Transport] over net/http's. It starts no goroutine before the first request.
 //
-// net/http sends a request a second time by itself when a kept connection turns out to be dead before the first byte of
-// an answer: always when nothing had been written yet, and otherwise GET, HEAD, OPTIONS and TRACE without a body. It
-// would also repeat any other method without a body when the client sent Idempotency-Key; a client does not decide that
-// here. Requests with a body are never repeated.
+// A request is sent again when a kept connection turns out to be dead before the first byte of an answer: always when
+// nothing of it had been written yet, and otherwise, by net/http, GET, HEAD, OPTIONS and TRACE without a body. It would also
+// repeat any other method without a body when the client sent Idempotency-Key; a client does not decide that here. A body
+// that was begun is never sent again.
 type Standard struct {
 	base   *http.Transport
 	tls    *tls.Config
@@ -141,11 +142,24 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 	if req.Method == http.MethodHead && req.URL.Scheme == "http" {
 		req.Close = true // see suspect: kept, net/http would look into it and log what a target sent unasked
 	}
+	if a.upload != nil {
+		req.GetBody, a.headed = a.again, make(chan struct{}) // but one that was not touched
+	}
 	req.Header = hideIdempotencyKey(req.Header)
 
 	a.wait(connecting)
 	res, err := s.base.RoundTrip(req)
 	c := a.connection()
+	for range maxStale {
+		// A kept connection may end, by the exchange before or by the target, when nothing of this one was written to it.
+		var known *Error
+		if err == nil || ctx.Err() != nil || c == nil || c.asked.Load() || a.isTouched() || errors.As(err, &known) {
+			break
+		}
+		a.wait(connecting)
+		res, err = s.base.RoundTrip(req)
+		c = a.connection()
+	}
 	if err != nil {
 		err = a.failure(err, req.Header)
 		a.finish()

@@ -3,8 +3,10 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -34,6 +36,9 @@ type Limits struct {
 	Idle time.Duration
 	// Deadline ends the exchange, its body included. Zero means none.
 	Deadline time.Time
+	// Cut is called, at most once, when a limit or Close ends the exchange after the head of its answer was there: whoever
+	// passes the answer on may be waiting for the client, which the transport cannot end. Nil does nothing.
+	Cut func()
 }
 
 // Codes of an [Error]. The set is closed.
@@ -47,6 +52,7 @@ const (
 	IdleLimit       = "idle_timeout"       // Limits.Idle
 	TotalLimit      = "total_timeout"      // Limits.Deadline, or the deadline of the context
 	UploadTooSlow   = "upload_too_slow"    // the client kept a connection that others waited for
+	ClientTooSlow   = "client_too_slow"    // Limits.Deadline, while it was the client that was waited for
 	ConnectionReset = "connection_reset"   // the connection ended before the answer began
 	StaleConnection = "stale_connection"   // as ConnectionReset, on a kept connection the target had closed
 	Truncated       = "truncated_response" // the answer's body ended early or is malformed
@@ -99,9 +105,62 @@ func Through(base Transport, wrap []func(http.RoundTripper) http.RoundTripper) (
 
 type limitsKey struct{}
 
+// passage is one request on its way through the round trippers, and the answers they were given. What they do with these
+// is theirs; that they are closed is not left to them.
+type passage struct {
+	Limits
+
+	mu      sync.Mutex
+	answers []io.Closer
+	over    bool
+}
+
+func (p *passage) add(c io.Closer) {
+	p.mu.Lock()
+	over := p.over
+	if !over {
+		p.answers = append(p.answers, c)
+	}
+	p.mu.Unlock()
+	if over {
+		_ = c.Close()
+	}
+}
+
+func (p *passage) end() {
+	p.mu.Lock()
+	answers := p.answers
+	p.answers, p.over = nil, true
+	p.mu.Unlock()
+	for _, c := range answers {
+		_ = c.Close()
+	}
+}
+
+// passedBody is the body of an answer that came through the round trippers.
+type passedBody struct {
+	io.ReadCloser
+
+	p *passage
+}
+
+// Close implements [io.Closer].
+func (b *passedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.p.end()
+	return err
+}
+
 // Send implements [Transport].
 func (c *chain) Send(out *http.Request, l Limits) (*http.Response, error) {
-	res, err := c.outer.RoundTrip(out.WithContext(context.WithValue(out.Context(), limitsKey{}, l)))
+	p := &passage{Limits: l}
+	passed := false
+	defer func() {
+		if !passed {
+			p.end()
+		}
+	}()
+	res, err := c.outer.RoundTrip(out.WithContext(context.WithValue(out.Context(), limitsKey{}, p)))
 	switch {
 	case err != nil:
 		if res != nil && res.Body != nil {
@@ -121,6 +180,7 @@ func (c *chain) Send(out *http.Request, l Limits) (*http.Response, error) {
 	if res.Header == nil {
 		res.Header = http.Header{}
 	}
+	res.Body, passed = &passedBody{res.Body, p}, true
 	return res, nil
 }
 
@@ -143,12 +203,16 @@ type innermost struct{ base Transport }
 
 // RoundTrip implements [http.RoundTripper].
 func (t innermost) RoundTrip(req *http.Request) (*http.Response, error) {
-	l, ok := req.Context().Value(limitsKey{}).(Limits)
+	p, ok := req.Context().Value(limitsKey{}).(*passage)
 	if !ok {
 		if req.Body != nil {
 			_ = req.Body.Close()
 		}
 		return nil, &Error{Code: InvalidRequest, Err: errLostContext}
 	}
-	return t.base.Send(req, l)
+	res, err := t.base.Send(req, p.Limits)
+	if err == nil {
+		p.add(res.Body)
+	}
+	return res, err
 }
