@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/auth/keyauth"
 	"github.com/gatehouse-go/gateway/gatewaytest"
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -46,6 +47,10 @@ func TestConfigErrors(t *testing.T) {
 		{route(gateway.Route{Plugins: []gateway.Plugin{tag("a"), noHandler}}), `gateway: route "x": Plugins[1]: plugin "none" returned a nil handler from Wrap; return next, or a handler that calls it`},
 		{gateway.Config{Plugins: []gateway.Plugin{noHandler}, Routes: []gateway.Route{{Name: "x", Handler: say("")}}}, `gateway: Config.Plugins[0]: plugin "none" returned a nil handler from Wrap`},
 		{gateway.Config{Owns: []io.Closer{owned, &closer{}, owned}}, `gateway: Config.Owns[2] is Owns[0] again, a *gateway_test.closer; list it once`},
+		{gateway.Config{Plugins: []gateway.Plugin{(*keyauth.KeyAuth)(nil)}}, `gateway: Config.Plugins[0] is nil; check the error of its constructor`},
+		{gateway.Config{Plugins: []gateway.Plugin{policy.ReportOnly((*keyauth.KeyAuth)(nil))}}, `gateway: Config.Plugins[0] is nil; check the error of its constructor`},
+		{gateway.Config{Plugins: []gateway.Plugin{policy.ReportOnly(gateway.PluginFunc(func(http.Handler) http.Handler { return http.HandlerFunc(nil) }))}},
+			`gateway: Config.Plugins[0]: plugin "policy.PluginFunc" returned a nil handler from Wrap`},
 		{gateway.Config{Owns: []io.Closer{nil}}, `gateway: Config.Owns[0] is nil; check the error of its constructor`},
 		{gateway.Config{DrainTimeout: -1}, `gateway: Config.DrainTimeout -1ns is negative; use 0 for 30s, or more`},
 	} {

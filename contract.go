@@ -8,10 +8,11 @@ import (
 
 // breach is a contract that a chain does not keep.
 type breach struct {
-	plugin, other int // positions in the chain; other is that of the one who provides, or of the opaque one; or -1
+	plugin, other int // positions in the chain; other is that of the one who provides, or may provide; or -1
 	fact          policy.Fact
 	precluded     bool // else: required
 	unproven      bool // an opaque plugin may provide it
+	reported      bool // only a plugin under ReportOnly provides it
 }
 
 // checkChain compares what the plugins of a chain, the first outermost, require with what those around them provide, and
@@ -19,6 +20,7 @@ type breach struct {
 func checkChain(chain []Plugin) []breach {
 	var out []breach
 	provided := map[policy.Fact]bool{policy.ClientAddress: true} // by the entry
+	reported := map[policy.Fact]int{}                            // by plugins under ReportOnly, which pass on those without it
 	precluded := map[policy.Fact]int{}
 	opaque := -1
 	for i, p := range chain {
@@ -29,8 +31,14 @@ func checkChain(chain []Plugin) []breach {
 			}
 			continue
 		}
+		reports := policy.IsReportOnly(p)
 		for _, f := range distinct(c.Requires) {
-			if !provided[f] {
+			by, isReported := reported[f]
+			switch {
+			case provided[f] || isReported && reports:
+			case isReported:
+				out = append(out, breach{plugin: i, other: by, fact: f, reported: true})
+			default:
 				out = append(out, breach{plugin: i, other: opaque, fact: f, unproven: opaque >= 0})
 			}
 		}
@@ -38,7 +46,11 @@ func checkChain(chain []Plugin) []breach {
 			if by, ok := precluded[f]; ok {
 				out = append(out, breach{plugin: by, other: i, fact: f, precluded: true})
 			}
-			provided[f] = true
+			if reports {
+				reported[f] = i
+			} else {
+				provided[f] = true
+			}
 		}
 		for _, f := range c.Precludes {
 			if _, ok := precluded[f]; !ok {
@@ -86,6 +98,10 @@ func (r *collector) checkContracts(label string, order int, chain []Plugin, oute
 		case b.unproven:
 			f.Kind, f.Warning = UnprovenContract, true
 			r.addf(f, "%s: plugin %q requires %q, which only the opaque plugin %q around it can provide; give that a contract with policy.Describe",
+				where, name, b.fact, f.Plugins[1])
+		case b.reported:
+			f.Kind, f.Warning = UnprovenContract, true
+			r.addf(f, "%s: plugin %q requires %q, which %q provides, but that is under ReportOnly and passes on requests without it; put both under ReportOnly, or none",
 				where, name, b.fact, f.Plugins[1])
 		case b.fact == policy.Authenticated:
 			r.addf(f, "%s: plugin %q requires %q, and no plugin around it provides that; put one that authenticates, such as key-auth, before it",

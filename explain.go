@@ -3,10 +3,13 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/proxy"
 	"github.com/gatehouse-go/gateway/internal/router"
+	"github.com/gatehouse-go/gateway/internal/transport"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -17,16 +20,21 @@ const (
 	maxText       = 512 // bytes of a text that a client wrote
 	maxDeleted    = 32  // names of header fields
 	maxName       = 64  // bytes of one
+	maxHandlers   = 100
 )
 
 // Explain says what the gateway would do with r and why, without doing it: which route takes it and why no other does,
 // what its plugins would decide, and which targets it could be sent to. Nothing is counted, logged, sent or changed, also
-// not r; the predicates of routes and the Preview methods of plugins are called, and these may ask a store. A body is
-// looked at only where r.GetBody is set.
+// not r; the predicates of routes and the Preview methods of plugins are called, and these may ask a store. When one
+// panics, only its own say is missing. A body is looked at only where r.GetBody is set; without it, a plugin that looks
+// for something there finds nothing.
 //
-// It is for operators, tests and tools: an explanation names consumers, routes and targets. It holds no credentials, and
-// no values of header fields or query parameters. Its size is bounded, and r has no more influence on the time it takes
-// than on that of serving r.
+// r is a request as it would arrive, with the context it would have. It is taken for that also when it has passed an entry
+// already: then the explanation believes no more of what it says about its client than that entry did.
+//
+// Explain is for operators, tests and tools: an explanation names consumers, routes and targets. It holds no credentials,
+// and no values of header fields or query parameters. Its size is bounded. It looks at every route whose host or path could
+// be meant, so that in a large table it takes longer than serving r does.
 func (g *Gateway) Explain(r *http.Request) Explanation {
 	t := g.current()
 	if t == nil {
@@ -49,9 +57,9 @@ type visitor struct {
 
 // admit passes a copy of r through the entry, with an Exchange of its own.
 func (t *table) admit(r *http.Request) visitor {
-	ctx, cancel := context.WithCancel(context.Background()) // without the values of r's, among which may be an Exchange
-	stop := context.AfterFunc(r.Context(), cancel)
-	v := visitor{r: r.Clone(ctx)}
+	ctx, cancel := context.WithCancel(r.Context())
+	_, own := policy.NewExchange(r.Clone(ctx))
+	v := visitor{r: own}
 	if v.r.Header == nil {
 		v.r.Header = http.Header{}
 	}
@@ -66,7 +74,6 @@ func (t *table) admit(r *http.Request) visitor {
 	v.leave = func() {
 		v.visit.Leave(false)
 		_ = v.r.Body.Close()
-		stop()
 		cancel()
 	}
 	return v
@@ -94,8 +101,8 @@ func (t *table) winner(r *http.Request) int {
 type explainer struct {
 	Explanation
 
-	table   *table
-	refused *Verdict // by the first plugin that would
+	table *table
+	ended *Verdict // by the first plugin that would not pass it on
 }
 
 func (t *table) explain(r *http.Request) Explanation {
@@ -137,8 +144,8 @@ func (t *table) explain(r *http.Request) Explanation {
 // concluded returns the explanation with its outcome.
 func (e *explainer) concluded() Explanation {
 	switch {
-	case e.refused != nil:
-		e.Outcome = e.refused.By + ": " + e.refused.String()
+	case e.ended != nil:
+		e.Outcome = e.ended.By + ": " + e.ended.String()
 	case e.Refusal != nil:
 		e.Outcome = e.Refusal.By + ": " + e.Refusal.String()
 	case e.Handler != nil:
@@ -207,9 +214,15 @@ func (e *explainer) route(m *router.Match, r *http.Request) {
 	e.Route, e.Pattern = rt.name, r.Pattern
 	for i := range m.Len() {
 		name, value := m.Param(i)
-		e.Params = append(e.Params, Param{name, short(value)})
+		e.Params = append(e.Params, Param{name, shortened(value, maxText)})
 	}
 	e.ask(scopeRoute, rt.plugins, r)
+	if rt.maxBody > 0 {
+		if err := bodyWithin(rt.maxBody, r); err != nil {
+			e.refuse("gateway", err)
+			return
+		}
+	}
 	if rt.forward != nil {
 		f := forwarder{forward: *rt.forward}
 		out, err := f.request(r)
@@ -219,34 +232,56 @@ func (e *explainer) route(m *router.Match, r *http.Request) {
 		}
 		e.ForwardPath, e.ForwardHost = short(out.URL.EscapedPath()), rt.forward.Host
 	}
+	if u, ok := rt.target.(*Upstream); ok && u.Status().Closed {
+		e.refuse(refusedBy, proxy.Unavailable(transport.Closed, errClosed))
+	}
 	e.describe(rt.target)
 }
 
-// ask describes plugins and has each preview its decision, until one refuses: those inside it would not be reached.
+// ask describes plugins and has each preview its decision, until one does not pass the request on: those inside it would
+// not be reached.
 func (e *explainer) ask(scope string, plugins []Plugin, r *http.Request) {
 	for _, p := range plugins {
-		c, known := policy.ContractOf(p)
-		x := PluginExplanation{
-			Name: policy.NameOf(p), Scope: scope, Opaque: !known, ReportOnly: policy.IsReportOnly(p), Reached: e.refused == nil,
-			Requires: c.Requires, Provides: c.Provides, Precludes: c.Precludes,
-			BuffersRequest: c.BuffersRequest, BuffersResponse: c.BuffersResponse,
-		}
-		if d, ok := preview(p, r); ok && x.Reached {
-			v := verdictOf(d)
-			x.Preview = &v
-			if d.Verdict == policy.Refused {
-				e.refused = &v
+		x := describePlugin(p)
+		x.Scope, x.Reached = scope, e.ended == nil
+		if x.Reached {
+			if d, ok := preview(p, r); ok {
+				v := verdictOf(d)
+				x.Preview = &v
+				if d.Verdict == policy.Refused || d.Verdict == policy.Answered {
+					e.ended = &v
+				}
 			}
 		}
 		e.Plugins = append(e.Plugins, x)
 	}
 }
 
+// describePlugin asks a plugin for name and contract. It may be the application's, and may panic.
+func describePlugin(p Plugin) PluginExplanation {
+	x := PluginExplanation{Name: fmt.Sprintf("%T", p), Opaque: true}
+	survives(func() { x.Name, x.ReportOnly = policy.NameOf(p), policy.IsReportOnly(p) })
+	survives(func() {
+		if c, known := policy.ContractOf(p); known {
+			x.Opaque = false
+			x.Requires, x.Provides, x.Precludes = c.Requires, c.Provides, c.Precludes
+			x.BuffersRequest, x.BuffersResponse = c.BuffersRequest, c.BuffersResponse
+		}
+	})
+	return x
+}
+
+// survives calls a function, and ends its panic.
+func survives(f func()) {
+	defer func() { _ = recover() }()
+	f()
+}
+
 // preview asks a plugin, which may be the application's, and may panic.
 func preview(p Plugin, r *http.Request) (d policy.Decision, ok bool) {
 	defer func() {
 		if v := recover(); v != nil {
-			d, ok = policy.Decision{Policy: policy.NameOf(p), Verdict: policy.Refused, Err: panicked(v)}, true
+			d, ok = policy.Decision{Policy: describePlugin(p).Name, Verdict: policy.Refused, Err: panicked(v)}, true
 		}
 	}()
 	return policy.PreviewOf(p, r)
@@ -275,13 +310,19 @@ func (e *explainer) refuse(by string, err error) {
 
 // describe notes the handler that would answer.
 func (e *explainer) describe(h http.Handler) {
-	x := describeHandler(h, maxHandlerDepth)
+	d := describer{left: maxHandlers}
+	x := d.describe(h, maxHandlerDepth)
 	e.Handler = &x
 }
 
-// describeHandler describes a handler, and those inside it.
-func describeHandler(h http.Handler, depth int) HandlerExplanation {
-	x := HandlerExplanation{Name: handlerName(h), Type: typeName(h)}
+// describer describes handlers, so many at most.
+type describer struct{ left int }
+
+// describe describes a handler, and those inside it. They may be the application's, and may panic.
+func (d *describer) describe(h http.Handler, depth int) HandlerExplanation {
+	d.left--
+	x := HandlerExplanation{Name: typeName(h), Type: typeName(h)}
+	survives(func() { x.Name = handlerName(h) })
 	if u, ok := h.(*Upstream); ok {
 		s := u.Status()
 		for _, m := range s.Targets {
@@ -296,10 +337,16 @@ func describeHandler(h http.Handler, depth int) HandlerExplanation {
 		}
 		return x
 	}
-	if inner, ok := h.(interface{ Handlers() []http.Handler }); ok && depth > 0 {
-		for _, h := range inner.Handlers() {
-			x.Handlers = append(x.Handlers, describeHandler(h, depth-1))
+	var inside []http.Handler
+	if m, ok := h.(interface{ Handlers() []http.Handler }); ok {
+		survives(func() { inside = m.Handlers() })
+	}
+	for _, h := range inside {
+		if depth == 0 || d.left <= 0 {
+			x.More = true
+			break
 		}
+		x.Handlers = append(x.Handlers, d.describe(h, depth-1))
 	}
 	return x
 }

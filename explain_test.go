@@ -28,6 +28,7 @@ import (
 	"github.com/gatehouse-go/gateway/observe"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
+	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
 
 // explained is the gateway of docs/explain.md.
@@ -381,3 +382,96 @@ func drawRequest(t *rapid.T) *http.Request {
 	}
 	return r
 }
+
+// TestExplainOutcomes: what ends a request in serving ends it in the explanation.
+func TestExplainOutcomes(t *testing.T) {
+	t.Parallel()
+	hiding := gateway.Must(keyauth.New(keyauth.Config{Consumers: auth.Static{"k": {ID: "1"}}, HideCredentials: true}))
+	closed := upstreamFor(t, "u", gateway.Timeouts{})
+	require.NoError(t, closed.Close())
+	page := gateway.Must(terminate.New(terminate.Config{Status: 503, Body: "closed"}))
+	fine := gateway.Must(terminate.New(terminate.Config{Status: 200, Message: "fine"}))
+	keyed := func() *http.Request { return ask(http.MethodGet, "/", "apikey", "k") }
+	type contextKey struct{}
+	byContext := gateway.Match{Func: func(r *http.Request) bool { return r.Context().Value(contextKey{}) != nil }}
+	for name, c := range map[string]struct {
+		config  gateway.Config
+		request func() *http.Request
+		outcome string
+		status  int
+	}{
+		"a key hidden by the plugin outside": {
+			gateway.Config{Plugins: []gateway.Plugin{hiding}, Routes: []gateway.Route{{Name: "r", Plugins: []gateway.Plugin{hiding}, Handler: say("")}}},
+			keyed, "key-auth: refused no_credential 401", 401,
+		},
+		"a body beyond the bound": {
+			gateway.Config{Routes: []gateway.Route{{Name: "r", MaxBody: 3, Handler: say("")}}},
+			func() *http.Request { return httptest.NewRequest(http.MethodPost, "/", strings.NewReader("hello")) },
+			"gateway: refused body_too_large 413", 413,
+		},
+		"a page": {
+			gateway.Config{Routes: []gateway.Route{{Name: "r", Plugins: []gateway.Plugin{page}, Handler: say("")}}},
+			keyed, "request-termination: refused terminated 503", 503,
+		},
+		"a page that is only reported": {
+			gateway.Config{Routes: []gateway.Route{{Name: "r", Plugins: []gateway.Plugin{policy.ReportOnly(page)}, Handler: say("")}}},
+			keyed, "handled by http.HandlerFunc", 200,
+		},
+		"an answer": {
+			gateway.Config{Routes: []gateway.Route{{Name: "r", Plugins: []gateway.Plugin{fine, page}, Handler: say("")}}},
+			keyed, "request-termination: answered terminated 200", 200,
+		},
+		"a closed upstream": {
+			gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: closed}}},
+			keyed, "upstream: refused upstream_closed 503", 503,
+		},
+		"a value of the context": {
+			gateway.Config{Routes: []gateway.Route{{Name: "r", Match: byContext, Handler: say("")}}},
+			func() *http.Request {
+				r := get("/")
+				return r.WithContext(context.WithValue(r.Context(), contextKey{}, true))
+			},
+			"handled by http.HandlerFunc", 200,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gw := gateway.Must(gateway.New(c.config))
+			require.Equal(t, c.outcome, gw.Explain(c.request()).Outcome)
+			require.Equal(t, c.status, gatewaytest.Do(gw, c.request()).StatusCode)
+		})
+	}
+}
+
+// TestExplainBelowAnEntry: a request that was taken in already is explained as one that arrives, and stays what it was.
+func TestExplainBelowAnEntry(t *testing.T) {
+	t.Parallel()
+	gw := gateway.Must(gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: say("")}}}))
+	e := policy.Must(policy.NewEntry(policy.EntryConfig{}))
+	called := false
+	gatewaytest.Do(e.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		called = true
+		x := policy.ExchangeFrom(r.Context())
+		x.SetIdentity(policy.Identity{Consumer: &policy.Consumer{ID: "1"}, Kind: "test"})
+		require.Equal(t, "r", gw.Explain(r).Route)
+		require.Empty(t, x.Route())
+		require.Equal(t, "1", x.Consumer().ID)
+	})), get("/"))
+	require.True(t, called)
+}
+
+// TestExplainSurvivesHandlersAndNames: descriptions are the application's code, too.
+func TestExplainSurvivesHandlersAndNames(t *testing.T) {
+	t.Parallel()
+	gw := gateway.Must(gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Match: gateway.Match{Paths: []string{"/:id"}}, Handler: twice{}}}}))
+	require.Less(t, len(gw.Explain(get("/")).String()), 20_000, "a handler that is inside itself twice")
+	text := gw.Explain(get(`/1%22,%20role=%22admin`)).String()
+	require.NotContains(t, text, `, role="admin"`, "a value cannot pass itself off as another")
+	require.Contains(t, text, `id="1\", role=\"admin"`)
+}
+
+// twice is a handler that is inside itself twice.
+type twice struct{}
+
+func (h twice) Handlers() []http.Handler                   { return []http.Handler{h, h} }
+func (twice) ServeHTTP(http.ResponseWriter, *http.Request) {}

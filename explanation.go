@@ -132,7 +132,7 @@ type PluginExplanation struct {
 	Precludes       []policy.Fact `json:"precludes,omitempty"`
 	BuffersRequest  bool          `json:"buffers_request,omitempty"`
 	BuffersResponse bool          `json:"buffers_response,omitempty"`
-	// Reached: no plugin around it would refuse. Preview is what it would decide; nil when it cannot tell.
+	// Reached: no plugin around it would refuse the request, or answer it. Preview is what it would decide; nil when it cannot tell.
 	Reached bool     `json:"reached"`
 	Preview *Verdict `json:"preview,omitempty"`
 }
@@ -143,6 +143,7 @@ type HandlerExplanation struct {
 	Type     string               `json:"type"`
 	Targets  []TargetExplanation  `json:"targets,omitempty"`
 	Handlers []HandlerExplanation `json:"handlers,omitempty"`
+	More     bool                 `json:"more,omitempty"` // it has further handlers inside, which are not listed
 }
 
 // TargetExplanation is a target of an [Upstream] and its state.
@@ -272,6 +273,9 @@ func (h HandlerExplanation) write(b *strings.Builder, indent string) {
 	for _, inner := range h.Handlers {
 		inner.write(b, indent+"  ")
 	}
+	if h.More {
+		b.WriteString(indent + "  and more\n")
+	}
 }
 
 // columns lays rows out.
@@ -318,7 +322,7 @@ func more(n int) string {
 func params(list []Param) string {
 	var b strings.Builder
 	for _, p := range list {
-		fmt.Fprintf(&b, ", %s=\"%s\"", p.Name, p.Value)
+		fmt.Fprintf(&b, ", %s=%q", p.Name, p.Value)
 	}
 	return b.String()
 }
@@ -330,12 +334,17 @@ func list(values []string) string { return strings.Join(values, " or ") }
 func short(s string) string { return cut(s, maxText) }
 
 func cut(s string, most int) string {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
+	s = shortened(s, most)
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(s) {
 		quoted := strconv.Quote(s)
 		return quoted[1 : len(quoted)-1]
+	}
+	return s
+}
+
+func shortened(s string, most int) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

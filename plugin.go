@@ -52,3 +52,21 @@ func isNil(v any) bool {
 		return false
 	}
 }
+
+// isNilPlugin reports whether p is nil, or wraps a plugin that is, as [policy.ReportOnly] may.
+func isNilPlugin(p Plugin) bool {
+	for range maxWrapped {
+		if isNil(p) {
+			return true
+		}
+		u, ok := p.(interface{ Unwrap() Plugin })
+		if !ok {
+			return false
+		}
+		p = u.Unwrap()
+	}
+	return false
+}
+
+// maxWrapped is how deep plugins are looked into.
+const maxWrapped = 32

@@ -60,7 +60,8 @@ const (
 	// BrokenContract is an error: a plugin requires what no plugin around it provides, or precludes what one inside it
 	// provides. With Compat.AllowBrokenContracts it is a warning.
 	BrokenContract FindingKind = "broken_contract"
-	// UnprovenContract is a warning: what a plugin requires might be provided by an opaque one around it.
+	// UnprovenContract is a warning: what a plugin requires might be provided by an opaque one around it, or is by one under
+	// ReportOnly, which lets requests without it pass.
 	UnprovenContract FindingKind = "unproven_contract"
 	// BufferedStream is an error: a plugin around a Streaming route buffers.
 	BufferedStream FindingKind = "buffered_stream"

@@ -97,6 +97,7 @@ type route struct {
 	handler   http.Handler
 	forward   *policy.Forward // nil when zero
 	streaming bool
+	maxBody   int64        // 0 for no bound
 	plugins   []Plugin     // inside the gateway-wide ones
 	target    http.Handler // as configured, for listings
 }
@@ -147,7 +148,7 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 		return route{}, errors.Join(errs...)
 	}
 
-	out := route{name: rt.Name, target: rt.Handler, streaming: rt.Streaming, plugins: slices.Clone(rt.Plugins)}
+	out := route{name: rt.Name, target: rt.Handler, streaming: rt.Streaming, maxBody: rt.MaxBody, plugins: slices.Clone(rt.Plugins)}
 	h := rt.Handler
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
 		h = &forwarder{next: h, forward: f}
@@ -172,7 +173,7 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 
 // checkChain reports contracts that the plugins around the route break.
 func (rt Route) checkChain(i int, outer []Plugin, compat Compat, r *collector) {
-	if slices.ContainsFunc(rt.Plugins, func(p Plugin) bool { return isNil(p) }) {
+	if slices.ContainsFunc(rt.Plugins, isNilPlugin) {
 		return
 	}
 	chain := slices.Concat(outer, rt.Plugins)
@@ -216,7 +217,7 @@ func printable(name string) bool {
 func checkPlugins(where string, plugins []Plugin, errs *[]error) bool {
 	ok := true
 	for i, p := range plugins {
-		if isNil(p) {
+		if isNilPlugin(p) {
 			ok = false
 			*errs = append(*errs, fmt.Errorf("%s[%d] is nil; check the error of its constructor", where, i))
 		}
@@ -299,10 +300,8 @@ type bodyLimit struct {
 }
 
 func (b *bodyLimit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength > b.limit {
-		policy.Refuse(w, r, "gateway", &policy.Error{
-			Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Message: "Request body too large",
-		})
+	if err := bodyWithin(b.limit, r); err != nil {
+		policy.Refuse(w, r, "gateway", err)
 		return
 	}
 	if r.ContentLength < 0 && r.Body != nil && r.Body != http.NoBody {
@@ -312,4 +311,12 @@ func (b *bodyLimit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = out
 	}
 	b.next.ServeHTTP(w, r)
+}
+
+// bodyWithin returns the refusal of a body that says itself that it is beyond the limit.
+func bodyWithin(limit int64, r *http.Request) error {
+	if r.ContentLength <= limit {
+		return nil
+	}
+	return &policy.Error{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Message: "Request body too large"}
 }

@@ -364,7 +364,7 @@ func (u *Upstream) limits(c *proxy.Call) transport.Limits {
 	if total := firstSet(f.Total, u.timeouts.Total, 0); total > 0 {
 		l.Deadline = time.Now().Add(total)
 	}
-	l.Cut = c.Cut
+	l.Receiver = c
 	return l
 }
 

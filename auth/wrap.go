@@ -67,8 +67,8 @@ func Wrap(m Method, o Options, next http.Handler) http.Handler {
 	return h
 }
 
-// Preview returns the decision that [Wrap] would make about r, and puts the identity it would set into the Exchange of r,
-// which must be one of r's own (see [policy.Previewer]). The Detail names the consumer. Authentication policies call it in
+// Preview returns the decision that [Wrap] would make about r, puts the identity it would set into the Exchange of r, and
+// hides the credential where m does, so r must be a copy with an Exchange of its own (see [policy.Previewer]). The Detail names the consumer. Authentication policies call it in
 // their Preview method. Like Authenticate it may put a buffer in the place of the body of r.
 func Preview(m Method, o Options, r *http.Request) policy.Decision {
 	h := newHandler(m, o)
@@ -79,8 +79,10 @@ func Preview(m Method, o Options, r *http.Request) policy.Decision {
 		e, err := h.refusal(err)
 		return policy.Decision{Policy: h.name, Verdict: policy.Refused, Reason: e.Code, Detail: e.Detail, Status: e.Status, Err: err}
 	case d.Verdict == policy.Skipped:
+		h.method.Hide(r)
 		return d
 	}
+	h.method.Hide(r)
 	h.pass(x, id)
 	if c := id.Consumer; c != nil {
 		d.Detail = strings.TrimSpace(fmt.Sprintf("consumer %q %s", c.ID, c.Username))

@@ -11,12 +11,13 @@ type Verdict uint8
 // The verdicts. The zero Verdict is Allowed.
 const (
 	Allowed     Verdict = iota // the plugin looked and let the request pass
-	Refused                    // the plugin answered instead of those inside it
+	Refused                    // the plugin answered with an error instead of those inside it
 	WouldRefuse                // the plugin would have refused, but only reports
 	Skipped                    // the plugin did not apply to this request
+	Answered                   // the plugin gave the client what it came for, without those inside it
 )
 
-// String returns "allowed", "refused", "would_refuse" or "skipped".
+// String returns "allowed", "refused", "would_refuse", "skipped" or "answered".
 func (v Verdict) String() string {
 	switch v {
 	case Allowed:
@@ -27,6 +28,8 @@ func (v Verdict) String() string {
 		return "would_refuse"
 	case Skipped:
 		return "skipped"
+	case Answered:
+		return "answered"
 	default:
 		return "unknown"
 	}
@@ -43,7 +46,7 @@ type Decision struct {
 	Reason string
 	// Detail says more for people, such as the name of the exceeded limit. It never holds a secret.
 	Detail string
-	// Status is the status a refusal was or would have been answered with.
+	// Status is the status the plugin answered with, or would have.
 	Status int
 	// Err is the cause of a refusal, for logs. It never reaches a client.
 	Err error

@@ -483,7 +483,11 @@ func (e *Entry) checkTarget(r *http.Request) error {
 		return &Error{Status: http.StatusHTTPVersionNotSupported, Code: "http_version", Message: "HTTP version not supported"}
 	}
 	u := r.URL
-	if u == nil || u.Opaque != "" || u.User != nil || u.Path == "" || u.Path == "*" {
+	if u == nil || u.Opaque != "" || u.User != nil || u.Path == "*" {
+		return badRequest("bad_target", errTarget)
+	}
+	// In the absolute form an empty path means "/", but "*" with OPTIONS (RFC 9112 section 3.2.4).
+	if u.Path == "" && (u.Host == "" || r.Method == http.MethodOptions) {
 		return badRequest("bad_target", errTarget)
 	}
 	if s := u.Scheme; s != "" && s != "http" && s != "https" {

@@ -4,11 +4,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/gatewaytest"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -336,5 +338,31 @@ func TestForwardedSchemeIsReadFromOneField(t *testing.T) {
 		e.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			require.Equal(t, want, policy.ExchangeFrom(r.Context()).Scheme(), forwarded)
 		})).ServeHTTP(httptest.NewRecorder(), r)
+	}
+}
+
+// TestAbsoluteFormWithoutPath: RFC 9112 section 3.2.4.
+func TestAbsoluteFormWithoutPath(t *testing.T) {
+	t.Parallel()
+	e := policy.Must(policy.NewEntry(policy.EntryConfig{}))
+	for target, want := range map[string]struct {
+		uri    string
+		status int
+	}{
+		"GET http://x.test":      {"/", 200},
+		"GET http://x.test?q=1":  {"/?q=1", 200},
+		"OPTIONS http://x.test":  {"", 400}, // which means *
+		"OPTIONS http://x.test/": {"/", 200},
+		"GET ?q=1":               {"", 400},
+	} {
+		method, uri, _ := strings.Cut(target, " ")
+		u, err := url.Parse(uri)
+		require.NoError(t, err)
+		r := httptest.NewRequest(method, "/", nil)
+		r.Host, r.URL, r.RequestURI = "x.test", u, uri
+		got := ""
+		res := gatewaytest.Do(e.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.URL.RequestURI() })), r)
+		require.Equal(t, want.status, res.StatusCode, target)
+		require.Equal(t, want.uri, got, target)
 	}
 }

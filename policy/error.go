@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -80,10 +81,21 @@ const internalMessage = "An unexpected error occurred"
 //
 // For a plugin under [ReportOnly] it records [WouldRefuse] and, instead of answering, calls what is inside the plugin.
 func Refuse(w http.ResponseWriter, r *http.Request, by string, err error) {
+	refuse(w, r, by, err, nil)
+}
+
+// RefuseWith is [Refuse] for a plugin with an answer of its own, such as a page: neither an ErrorHandler nor [WriteError]
+// has a say in it, and nothing of err is in it. The answer should have the status of err, which is the one in the record.
+// A nil answer is that of Refuse.
+func RefuseWith(w http.ResponseWriter, r *http.Request, by string, err error, answer http.HandlerFunc) {
+	refuse(w, r, by, err, answer)
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, by string, err error, answer http.HandlerFunc) {
 	e := asError(err)
 	x := ExchangeFrom(r.Context())
 	d := Decision{Policy: by, Verdict: Refused, Reason: e.reason(), Detail: e.Detail, Status: e.Status, Err: err}
-	if s := reportScopeFrom(r.Context()); s != nil {
+	if s := reportScopeFrom(r.Context()); s.concerns(w, r) {
 		d.Verdict = WouldRefuse
 		x.Record(d)
 		s.pass(w, r)
@@ -92,6 +104,10 @@ func Refuse(w http.ResponseWriter, r *http.Request, by string, err error) {
 	x.Record(d)
 	x.MarkGatewayMade()
 	abortIfSent(w)
+	if answer != nil {
+		answer(w, r)
+		return
+	}
 	if handler := x.errorHandler(); handler != nil {
 		prepare(w, r, x, e)
 		handler(w, r, err)
@@ -143,15 +159,23 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 
 // abortIfSent finds the one writer of all layers below those that plugins added.
 func abortIfSent(w http.ResponseWriter) {
-	for w != nil {
+	for w := range below(w) {
 		if rw, ok := w.(*respw.Writer); ok && (rw.HeaderSent() || rw.Hijacked()) {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to abort a half-sent answer
 		}
-		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return
+	}
+}
+
+// below yields w and the writers it wraps, as far as they say so.
+func below(w http.ResponseWriter) iter.Seq[http.ResponseWriter] {
+	return func(yield func(http.ResponseWriter) bool) {
+		for w != nil && yield(w) {
+			u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+			if !ok {
+				return
+			}
+			w = u.Unwrap()
 		}
-		w = u.Unwrap()
 	}
 }
 

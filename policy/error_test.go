@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/gatewaytest"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -217,4 +218,39 @@ func TestSharedRefusal(t *testing.T) {
 	}
 	wg.Wait()
 	require.Equal(t, before, *shared)
+}
+
+// TestRefuseWith: the answer is the plugin's, all else is that of a refusal.
+func TestRefuseWith(t *testing.T) {
+	t.Parallel()
+	page := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "<p>Back at noon")
+	}
+	closed := policy.Describe("closed", policy.Contract{}, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			policy.RefuseWith(w, r, "closed", &policy.Error{Status: http.StatusServiceUnavailable, Code: "noon", Header: http.Header{"X-Err": {"1"}}}, page)
+		})
+	})
+	e := policy.Must(policy.NewEntry(policy.EntryConfig{ErrorHandler: func(http.ResponseWriter, *http.Request, error) { t.Error("it has no say") }}))
+	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "open") })
+
+	x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/", nil))
+	res := gatewaytest.Do(e.Wrap(closed.Wrap(ok)), r)
+	text, err := gatewaytest.Text(res)
+	require.NoError(t, err)
+	require.Equal(t, "<p>Back at noon", text)
+	require.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
+	require.Empty(t, res.Header.Get("X-Err"))
+	require.True(t, x.GatewayMade())
+	d, refused := x.Refusal()
+	require.True(t, refused)
+	require.Equal(t, "closed refused noon 503", d.String())
+
+	x, r = policy.Ensure(httptest.NewRequest(http.MethodGet, "/", nil))
+	text, err = gatewaytest.Text(gatewaytest.Do(e.Wrap(policy.ReportOnly(closed).Wrap(ok)), r))
+	require.NoError(t, err)
+	require.Equal(t, "open", text)
+	require.Equal(t, "closed would_refuse noon 503", x.Decisions()[0].String())
 }

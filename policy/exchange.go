@@ -98,6 +98,19 @@ func Ensure(r *http.Request) (*Exchange, *http.Request) {
 	return x, x.attach(r)
 }
 
+// NewExchange is [Ensure] for a request that is a matter of its own although the context of r, which it goes on with, has an
+// Exchange: one that a plugin makes in order to ask somebody, or one that is only looked at. An [Entry] takes it for a
+// request as it arrives, and a plugin under [ReportOnly] that makes it is not concerned by what refuses it. It returns a
+// shallow copy of r.
+func NewExchange(r *http.Request) (*Exchange, *http.Request) {
+	if ctx := r.Context(); reportScopeFrom(ctx) != nil {
+		r = r.WithContext(context.WithValue(ctx, scopeKey{}, (*reportScope)(nil)))
+	}
+	x := newExchange(r)
+	x.client, x.scheme = x.peer, schemeOf(r)
+	return x, x.attach(r)
+}
+
 func newExchange(r *http.Request) *Exchange {
 	x := &Exchange{parent: r.Context(), start: time.Now(), peer: peerAddr(r.RemoteAddr)}
 	x.decisions, x.tries = x.decisionRoom[:0], x.tryRoom[:0]

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"iter"
 	"net/http"
 )
 
@@ -13,7 +14,8 @@ import (
 // A plugin may also have Name() string and Contract() [Contract]; see [NameOf] and [ContractOf]. Without a name it is
 // listed by its Go type, and without a contract it is opaque: a gateway has to assume that it may provide any [Fact].
 //
-// A plugin that wraps another has Unwrap() Plugin, so that name, contract and preview of the other are found.
+// A plugin that wraps another has Unwrap() Plugin, so that name, contract and preview of the other are found, up to 32 of
+// them deep.
 type Plugin interface {
 	Wrap(next http.Handler) http.Handler
 }
@@ -47,22 +49,21 @@ func (d *described) Name() string       { return d.name }
 func (d *described) Contract() Contract { return d.contract.clone() }
 
 // NameOf returns the name of p: what its Name method says, or that of the plugin it wraps (a method Unwrap() Plugin),
-// or its Go type when nobody says anything. The name of a nil plugin is "nil".
+// or the Go type of the innermost one when nobody says anything. The name of a nil plugin is "nil".
 func NameOf(p Plugin) string {
-	for q := p; q != nil; q = unwrap(q) {
+	name := "nil"
+	for q := range layers(p) {
 		if n, ok := q.(interface{ Name() string }); ok {
 			return n.Name()
 		}
+		name = fmt.Sprintf("%T", q)
 	}
-	if p == nil {
-		return "nil"
-	}
-	return fmt.Sprintf("%T", p)
+	return name
 }
 
 // ContractOf returns what p declares, or what the plugin it wraps declares. It reports false for an opaque plugin.
 func ContractOf(p Plugin) (Contract, bool) {
-	for q := p; q != nil; q = unwrap(q) {
+	for q := range layers(p) {
 		if c, ok := q.(interface{ Contract() Contract }); ok {
 			return c.Contract(), true
 		}
@@ -70,11 +71,23 @@ func ContractOf(p Plugin) (Contract, bool) {
 	return Contract{}, false
 }
 
-func unwrap(p Plugin) Plugin {
-	if u, ok := p.(interface{ Unwrap() Plugin }); ok {
-		return u.Unwrap()
+// maxLayers is how deep plugins are looked into. No sensible one is deeper; one that wraps itself is.
+const maxLayers = 32
+
+// layers yields p, the plugin that p wraps, the plugin that this one wraps, and so on.
+func layers(p Plugin) iter.Seq[Plugin] {
+	return func(yield func(Plugin) bool) {
+		for range maxLayers {
+			if p == nil || !yield(p) {
+				return
+			}
+			u, ok := p.(interface{ Unwrap() Plugin })
+			if !ok {
+				return
+			}
+			p = u.Unwrap()
+		}
 	}
-	return nil
 }
 
 // Must returns v, or panics with err when err is not nil. It is for main functions and tests, where a configuration

@@ -3,7 +3,10 @@ package policy
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"sync/atomic"
+
+	"github.com/gatehouse-go/gateway/internal/respw"
 )
 
 // ReportOnly returns a plugin that runs p whole without enforcing it: when p refuses a request by [Refuse], the decision
@@ -12,11 +15,16 @@ import (
 //
 // What p does for requests it accepts it does as ever: it sets an identity, header fields and counters. For one it would
 // have refused it does none of this, so that an authentication method under ReportOnly leaves callers without a valid
-// credential unauthenticated, and their credential in the request. Name and contract are those of p. A p that answers
-// by other means than Refuse still answers, and one that refuses after it has called what is inside it only reports: what
-// is inside has answered by then.
+// credential unauthenticated, and their credential in the request. In a p that is made of several plugins, those inside
+// the one that would have refused are left out. Name and contract are those of p; that it may provide a fact to some
+// requests only is for those who compare contracts.
 //
-// A nil p passes every request on. ReportOnly may be nested and starts nothing.
+// Some refusals cannot be undone, and stay real: answers by other means than Refuse and [RefuseWith]; refusals of a request
+// that p makes of its own, with a header and a writer of its own, in order to ask somebody; and refusals when what is
+// inside p was called already and nothing of its answer was sent, as by a p that gives up waiting for it. If something was
+// sent, p only reports.
+//
+// A nil p passes every request on; a gateway refuses it, as it does a nil plugin. ReportOnly may be nested and starts nothing.
 func ReportOnly(p Plugin) Plugin {
 	if p == nil {
 		p = PluginFunc(nil)
@@ -26,7 +34,7 @@ func ReportOnly(p Plugin) Plugin {
 
 // IsReportOnly reports whether p, or a plugin it wraps, is from [ReportOnly].
 func IsReportOnly(p Plugin) bool {
-	for ; p != nil; p = unwrap(p) {
+	for p := range layers(p) {
 		if _, ok := p.(*reportOnly); ok {
 			return true
 		}
@@ -43,12 +51,12 @@ func (o *reportOnly) Unwrap() Plugin { return o.plugin }
 func (o *reportOnly) Wrap(next http.Handler) http.Handler {
 	inner := leaveScope{next}
 	h := o.plugin.Wrap(inner)
-	if h == nil {
+	if v := reflect.ValueOf(h); h == nil || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil() {
 		return nil // which is the mistake of the plugin, for the gateway to report
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, r = Ensure(r)
-		s := &reportScope{inner: inner, outer: reportScopeFrom(r.Context())}
+		s := &reportScope{inner: inner, outer: reportScopeFrom(r.Context()), writer: w, header: r.Header}
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), scopeKey{}, s)))
 	})
 }
@@ -60,6 +68,10 @@ type reportScope struct {
 	inner   leaveScope
 	outer   *reportScope // nil: refusals further out are real
 	entered atomic.Bool  // what is inside was called
+
+	// Of the request, as the plugin got it.
+	writer http.ResponseWriter
+	header http.Header
 }
 
 type scopeKey struct{}
@@ -67,6 +79,27 @@ type scopeKey struct{}
 func reportScopeFrom(ctx context.Context) *reportScope {
 	s, _ := ctx.Value(scopeKey{}).(*reportScope)
 	return s
+}
+
+// concerns reports whether a refusal, which would be written to w, is one that is only to be reported. A nil reportScope
+// has none.
+func (s *reportScope) concerns(w http.ResponseWriter, r *http.Request) bool {
+	if s == nil {
+		return false
+	}
+	ours, sent := false, true // where no writer knows
+	for w := range below(w) {
+		// A writer that cannot be compared is no pointer, and so not one of a server.
+		ours = ours || reflect.ValueOf(w).Comparable() && w == s.writer
+		if rw, ok := w.(*respw.Writer); ok {
+			sent = rw.HeaderSent() || rw.Hijacked()
+		}
+	}
+	// Writers such as that of http.TimeoutHandler hide the one below, but the request is the same: it has this very header.
+	if !ours && reflect.ValueOf(r.Header).Pointer() != reflect.ValueOf(s.header).Pointer() {
+		return false
+	}
+	return sent || !s.entered.Load()
 }
 
 // pass goes on with what is inside the plugin, unless that was called before.

@@ -1,11 +1,14 @@
 package policy_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -185,4 +188,87 @@ func TestReportOnlyAfterTheAnswer(t *testing.T) {
 	require.Equal(t, "whole", text)
 	require.Equal(t, 1, calls)
 	require.Equal(t, "late would_refuse late 502", x.Decisions()[0].String())
+}
+
+// TestReportOnlyOfAnotherRequest: a plugin may ask somebody with a request of its own. When that is refused, it is the plugin's
+// to decide what it makes of it, and nothing else is called.
+func TestReportOnlyOfAnotherRequest(t *testing.T) {
+	t.Parallel()
+	asks := policy.Describe("asks", policy.Contract{}, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			rec, question := httptest.NewRecorder(), r.Clone(r.Context())
+			question.Method = http.MethodHead
+			policy.Refuse(rec, question, "authority", &policy.Error{Status: http.StatusBadGateway, Code: "unreachable"})
+			if rec.Code != http.StatusOK {
+				policy.Refuse(w, r, "asks", &policy.Error{Status: http.StatusForbidden, Code: "not_known"})
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	var calls []string
+	x, r := policy.Ensure(httptest.NewRequest(http.MethodPost, "/", nil))
+	policy.ReportOnly(asks).Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		calls = append(calls, r.Method)
+	})).ServeHTTP(httptest.NewRecorder(), r)
+	require.Equal(t, []string{http.MethodPost}, calls)
+	require.Equal(t, "[authority refused unreachable 502 asks would_refuse not_known 403]", fmt.Sprint(x.Decisions()))
+}
+
+// TestReportOnlyWithoutAnAnswer: where a plugin gives up what is inside it, and nobody else answers, its refusal does.
+func TestReportOnlyWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	deadline := policy.Describe("deadline", policy.Contract{}, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				next.ServeHTTP(httptest.NewRecorder(), r)
+			}()
+			select {
+			case <-done:
+			case <-time.After(time.Second):
+				policy.Refuse(w, r, "deadline", &policy.Error{Status: http.StatusGatewayTimeout, Code: "too_slow"})
+			}
+			<-done
+		})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/", nil))
+		e := policy.Must(policy.NewEntry(policy.EntryConfig{}))
+		res := gatewaytest.Do(e.Wrap(policy.ReportOnly(deadline).Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			time.Sleep(time.Minute)
+		}))), r)
+		require.Equal(t, http.StatusGatewayTimeout, res.StatusCode)
+		require.Equal(t, "[deadline refused too_slow 504]", fmt.Sprint(x.Decisions()))
+	})
+}
+
+// TestReportOnlyBehindAWriterThatHides: the writer of another middleware that does not unwrap changes nothing.
+func TestReportOnlyBehindAWriterThatHides(t *testing.T) {
+	t.Parallel()
+	limited := policy.PluginFunc(func(next http.Handler) http.Handler {
+		return http.TimeoutHandler(refuser("A").Wrap(next), time.Hour, "")
+	})
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("A", "1")
+	status, _, record := decisions(policy.ReportOnly(limited).Wrap, r)
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, []string{"A would_refuse named 403"}, record)
+}
+
+// wrapsItself is a plugin that never comes to an end.
+type wrapsItself struct{ policy.PluginFunc }
+
+func (p *wrapsItself) Unwrap() policy.Plugin { return p }
+
+func TestPluginThatWrapsItself(t *testing.T) {
+	t.Parallel()
+	p := &wrapsItself{}
+	require.False(t, policy.IsReportOnly(p))
+	require.Equal(t, "*policy_test.wrapsItself", policy.NameOf(p))
+	_, known := policy.ContractOf(p)
+	require.False(t, known)
+	_, known = policy.PreviewOf(p, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.False(t, known)
 }

@@ -214,8 +214,8 @@ func (a *attempt) expire(code string) {
 	a.mu.Unlock()
 	a.cancel()
 	a.endUpload()
-	if head && a.limits.Cut != nil {
-		a.limits.Cut()
+	if head && a.limits.Receiver != nil {
+		a.limits.Receiver.Cut()
 	}
 }
 

@@ -117,6 +117,12 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 	return v
 }
 
+// isKnown reports whether err was worded here already.
+func isKnown(err error) bool {
+	var known *Error
+	return errors.As(err, &known)
+}
+
 // Send implements [Transport].
 func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(out.Context())
@@ -152,8 +158,7 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 	c := a.connection()
 	for range maxStale {
 		// A kept connection may end, by the exchange before or by the target, when nothing of this one was written to it.
-		var known *Error
-		if err == nil || ctx.Err() != nil || c == nil || c.asked.Load() || a.isTouched() || errors.As(err, &known) {
+		if err == nil || ctx.Err() != nil || c == nil || c.asked.Load() || a.isTouched() || isKnown(err) {
 			break
 		}
 		a.wait(connecting)

@@ -36,9 +36,9 @@ type Limits struct {
 	Idle time.Duration
 	// Deadline ends the exchange, its body included. Zero means none.
 	Deadline time.Time
-	// Cut is called, at most once, when a limit or Close ends the exchange after the head of its answer was there: whoever
-	// passes the answer on may be waiting for the client, which the transport cannot end. Nil does nothing.
-	Cut func()
+	// Receiver has its Cut called, at most once, when a limit or Close ends the exchange after the head of its answer was
+	// there: it may be waiting for the client, which the transport cannot end. Nil does nothing.
+	Receiver interface{ Cut() }
 }
 
 // Codes of an [Error]. The set is closed.

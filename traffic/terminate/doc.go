@@ -20,7 +20,7 @@
 // out without waiting for the body of the request; over HTTP/1 that may cost the connection.
 //
 // The decision record says "terminated", with the verdict Refused for error statuses. An answer below 400 gives the
-// client what the operator wants it to have; it is recorded as Allowed, so that it does not count among the refusals.
+// client what the operator wants it to have; it is recorded as Answered, so that it does not count among the refusals.
 // A request that does not carry the [Config] Trigger passes on, recorded as Skipped, "not_triggered".
 //
 // The package computes no answers: for those write a handler. It does not read request bodies.

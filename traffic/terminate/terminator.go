@@ -56,7 +56,7 @@ func New(c Config) (*Terminator, error) {
 	}
 	t := &Terminator{
 		status: c.Status, message: c.Message, trigger: c.Trigger, field: http.CanonicalHeaderKey(c.Trigger), echo: c.Echo,
-		reveal: slices.Clone(c.Reveal), err: ErrTerminated,
+		reveal: slices.Clone(c.Reveal), err: ErrTerminated, verdict: policy.Answered,
 	}
 	header := make(http.Header, len(c.Header)+3)
 	for name, values := range c.Header {
@@ -196,15 +196,20 @@ func (t *Terminator) answer(w http.ResponseWriter, r *http.Request, x *policy.Ex
 		policy.Refuse(w, r, t.Name(), t.refusal)
 		return
 	}
-	d := policy.Decision{Policy: t.Name(), Verdict: t.verdict, Reason: reasonTerminated, Status: t.status}
 	if t.verdict == policy.Refused {
-		d.Err = t.err
+		policy.RefuseWith(w, r, t.Name(), t.err, t.write)
+		return
 	}
-	x.Record(d)
+	x.Record(policy.Decision{Policy: t.Name(), Verdict: t.verdict, Reason: reasonTerminated, Status: t.status})
 	x.MarkGatewayMade()
+	t.write(w, r)
+}
+
+// write sends the answer as it is configured.
+func (t *Terminator) write(w http.ResponseWriter, r *http.Request) {
 	body := t.body
 	if t.echo {
-		body = t.report(r, x)
+		body = t.report(r, policy.ExchangeFrom(r.Context()))
 	}
 	h := w.Header()
 	for name, values := range t.header {

@@ -52,21 +52,21 @@ func TestAnswers(t *testing.T) {
 			"body", terminate.Config{Status: 503, Body: "<h1>Back soon</h1>", ContentType: "text/html; charset=utf-8"}, 503,
 			"<h1>Back soon</h1>", "text/html; charset=utf-8", http.Header{"X-Content-Type-Options": {"nosniff"}}, policy.Refused,
 		},
-		{"body without a type", terminate.Config{Status: 200, Body: "ok"}, 200, "ok", plain, nil, policy.Allowed},
-		{"message of no error", terminate.Config{Status: 200, Message: "fine & dandy"}, 200, `{"message":"fine \u0026 dandy"}` + "\n", jsonType, nil, policy.Allowed},
-		{"nothing to say", terminate.Config{Status: 200}, 200, "", "", http.Header{"Content-Length": {"0"}}, policy.Allowed},
-		{"no content", terminate.Config{Status: 204}, 204, "", "", http.Header{"Content-Length": nil}, policy.Allowed},
-		{"not modified", terminate.Config{Status: 304}, 304, "", "", nil, policy.Allowed},
+		{"body without a type", terminate.Config{Status: 200, Body: "ok"}, 200, "ok", plain, nil, policy.Answered},
+		{"message of no error", terminate.Config{Status: 200, Message: "fine & dandy"}, 200, `{"message":"fine \u0026 dandy"}` + "\n", jsonType, nil, policy.Answered},
+		{"nothing to say", terminate.Config{Status: 200}, 200, "", "", http.Header{"Content-Length": {"0"}}, policy.Answered},
+		{"no content", terminate.Config{Status: 204}, 204, "", "", http.Header{"Content-Length": nil}, policy.Answered},
+		{"not modified", terminate.Config{Status: 304}, 304, "", "", nil, policy.Answered},
 		{
 			"redirect", terminate.Config{Status: 308, Header: http.Header{"location": {"https://new.example/"}}}, 308, "", "",
-			http.Header{"Location": {"https://new.example/"}}, policy.Allowed,
+			http.Header{"Location": {"https://new.example/"}}, policy.Answered,
 		},
 		{
 			"retry", terminate.Config{Header: http.Header{"retry-after": {"120"}, "X-Two": {"a", "b"}}}, 503,
 			`{"message":"Service Unavailable","request_id":"id-1"}` + "\n", jsonType,
 			http.Header{"Retry-After": {"120"}, "X-Two": {"a", "b"}}, policy.Refused,
 		},
-		{"storable", terminate.Config{Status: 200, Header: http.Header{"Cache-Control": {"max-age=60"}}}, 200, "", "", http.Header{"Cache-Control": {"max-age=60"}}, policy.Allowed},
+		{"storable", terminate.Config{Status: 200, Header: http.Header{"Cache-Control": {"max-age=60"}}}, 200, "", "", http.Header{"Cache-Control": {"max-age=60"}}, policy.Answered},
 		{
 			"storable error", terminate.Config{Status: 410, Header: http.Header{"Cache-Control": {"max-age=60"}}}, 410,
 			`{"message":"Gone","request_id":"id-1"}` + "\n", jsonType, http.Header{"Cache-Control": {"max-age=60"}}, policy.Refused,
@@ -155,7 +155,7 @@ func TestTrigger(t *testing.T) {
 			if tt.hit {
 				require.Equal(t, http.StatusOK, w.Code)
 				require.ErrorIs(t, p.Check(r), terminate.ErrTerminated)
-				require.Equal(t, policy.Allowed, p.Preview(r).Verdict)
+				require.Equal(t, policy.Answered, p.Preview(r).Verdict)
 				return
 			}
 			require.Equal(t, http.StatusTeapot, w.Code)
