@@ -1,14 +1,12 @@
 package policy
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 )
-
-// maxHops bounds how many addresses of a forwarding header are looked at.
-const maxHops = 32
 
 // peerAddr returns the address in an http.Request.RemoteAddr, without zone and never IPv6-mapped; the zero Addr when
 // there is none, as on a Unix socket.
@@ -40,11 +38,52 @@ func (s proxySet) contains(a netip.Addr) bool {
 	return false
 }
 
+// trusted returns the networks of c's proxies, and adds what is wrong with them to errs.
+func (c EntryConfig) trusted(errs *[]error) proxySet {
+	wrong := func(format string, args ...any) {
+		*errs = append(*errs, fmt.Errorf("policy: EntryConfig."+format, args...))
+	}
+	var set proxySet
+	everybody := false
+	for i, written := range c.TrustedProxies {
+		p := written
+		if !p.IsValid() {
+			wrong("TrustedProxies[%d] %q is not a network; use netip.ParsePrefix", i, written)
+			continue
+		}
+		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+		}
+		if p.Bits() == 0 {
+			everybody = true
+			if !c.InsecureTrustAll {
+				wrong("TrustedProxies[%d] %q is everybody, so that each client chooses its own address; "+
+					"list the networks of the proxies, or set InsecureTrustAll where nobody else can connect", i, written)
+			}
+		}
+		set = append(set, p.Masked())
+	}
+	if c.InsecureTrustAll && !everybody {
+		wrong("InsecureTrustAll %t is without effect, because no network in TrustedProxies is everybody; leave it out, or list 0.0.0.0/0 and ::/0", true)
+	}
+	if c.ClientAddressHeader != "" && len(c.TrustedProxies) == 0 {
+		wrong("ClientAddressHeader %q is set without TrustedProxies, so that it is never read; "+
+			"list the networks of the proxies that send it, or leave it out", c.ClientAddressHeader)
+	}
+	switch {
+	case c.MaxHops < 0:
+		wrong("MaxHops %d is negative; 0 means %d", c.MaxHops, DefaultMaxHops)
+	case c.MaxHops > 0 && len(c.TrustedProxies) == 0:
+		wrong("MaxHops %d is set without TrustedProxies, so that no hop is looked at; list the networks of the proxies, or leave it out", c.MaxHops)
+	}
+	return set
+}
+
 // client finds the client's address from its trusted peer: it walks the hops from the nearest outwards and stops at the
 // first that is not a trusted proxy, since everything beyond was written by somebody nobody vouches for. A hop that is
 // no address ends the walk at the last hop known to be trusted, never at a forged one (RFC 7239 section 6 allows
 // "unknown" and made-up names).
-func (s proxySet) client(peer netip.Addr, h http.Header, name string) netip.Addr {
+func (s proxySet) client(peer netip.Addr, h http.Header, name string, maxHops int) netip.Addr {
 	var next func() (string, bool)
 	if name == fieldForwarded {
 		next = forwardedHops(h[name])

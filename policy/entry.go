@@ -29,6 +29,10 @@ type EntryConfig struct {
 	// Forwarded (RFC 7239), or another field that holds one address or a list, such as X-Real-IP. Setting it without
 	// TrustedProxies is an error: nobody would be believed.
 	ClientAddressHeader string
+	// MaxHops is how many addresses of that field are looked at, from the nearest outwards, for the first that is not a
+	// trusted proxy's. Default 32. With 1 the client is the last address, whosever it is, as in nginx and Kong where
+	// real_ip_recursive is off. Setting it without TrustedProxies is an error.
+	MaxHops int
 	// InsecureAppendForwardedFor keeps the X-Forwarded-For an untrusted client sent and has the proxy append to it, as
 	// Kong and nginx do. The client's address is not taken from it, but upstreams that read it leftmost are deceived.
 	InsecureAppendForwardedFor bool
@@ -69,6 +73,7 @@ type EntryConfig struct {
 
 // Defaults of [EntryConfig].
 const (
+	DefaultMaxHops         = 32
 	DefaultMaxHeaderFields = 100
 	DefaultMaxQueryParams  = 1000
 	DefaultMaxURLLength    = 8 << 10
@@ -128,6 +133,7 @@ func NewEntry(c EntryConfig) (*Entry, error) {
 	var errs []error
 	e := &Entry{cfg: c}
 	e.proxies = c.trusted(&errs)
+	e.cfg.MaxHops = orDefault(c.MaxHops, DefaultMaxHops)
 	e.cfg.ClientAddressHeader = headerOr(&errs, "ClientAddressHeader", c.ClientAddressHeader, "X-Forwarded-For")
 	owned := canonical.IdentityHeaders()
 	for i, name := range c.OwnedHeaders {
@@ -160,41 +166,6 @@ func NewEntry(c EntryConfig) (*Entry, error) {
 	}
 	e.cfg.TrustedProxies, e.cfg.OwnedHeaders, e.cfg.PassHeaders = nil, nil, nil // the caller's slices are not kept
 	return e, nil
-}
-
-// trusted returns the networks of c's proxies, and adds what is wrong with them to errs.
-func (c EntryConfig) trusted(errs *[]error) proxySet {
-	wrong := func(format string, args ...any) {
-		*errs = append(*errs, fmt.Errorf("policy: EntryConfig."+format, args...))
-	}
-	var set proxySet
-	everybody := false
-	for i, written := range c.TrustedProxies {
-		p := written
-		if !p.IsValid() {
-			wrong("TrustedProxies[%d] %q is not a network; use netip.ParsePrefix", i, written)
-			continue
-		}
-		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-		}
-		if p.Bits() == 0 {
-			everybody = true
-			if !c.InsecureTrustAll {
-				wrong("TrustedProxies[%d] %q is everybody, so that each client chooses its own address; "+
-					"list the networks of the proxies, or set InsecureTrustAll where nobody else can connect", i, written)
-			}
-		}
-		set = append(set, p.Masked())
-	}
-	if c.InsecureTrustAll && !everybody {
-		wrong("InsecureTrustAll %t is without effect, because no network in TrustedProxies is everybody; leave it out, or list 0.0.0.0/0 and ::/0", true)
-	}
-	if c.ClientAddressHeader != "" && len(c.TrustedProxies) == 0 {
-		wrong("ClientAddressHeader %q is set without TrustedProxies, so that it is never read; "+
-			"list the networks of the proxies that send it, or leave it out", c.ClientAddressHeader)
-	}
-	return set
 }
 
 func orDefault[T int | time.Duration](v, def T) T {
@@ -377,7 +348,7 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 		// First, so that the log of a refused request names the client too.
 		x.client, x.scheme = x.peer, schemeOf(r)
 		if x.trusted = e.proxies.contains(x.peer); x.trusted {
-			x.client = e.proxies.client(x.peer, r.Header, e.cfg.ClientAddressHeader)
+			x.client = e.proxies.client(x.peer, r.Header, e.cfg.ClientAddressHeader, e.cfg.MaxHops)
 			x.scheme = e.forwardedScheme(r.Header, x.scheme)
 		}
 	}

@@ -297,6 +297,8 @@ func TestNewEntryRefuses(t *testing.T) {
 		{policy.EntryConfig{TrustedProxies: proxies("::ffff:0.0.0.0/96")}, `TrustedProxies[0] "::ffff:0.0.0.0/96" is everybody`},
 		{policy.EntryConfig{TrustedProxies: proxies("0.0.0.0/0", "::/0"), InsecureTrustAll: true}, ""},
 		{policy.EntryConfig{InsecureTrustAll: true}, `EntryConfig.InsecureTrustAll true is without effect, because no network in TrustedProxies is everybody; leave it out, or list 0.0.0.0/0 and ::/0`},
+		{policy.EntryConfig{MaxHops: 1}, `EntryConfig.MaxHops 1 is set without TrustedProxies`},
+		{policy.EntryConfig{TrustedProxies: proxies("10.0.0.0/8"), MaxHops: -1}, `EntryConfig.MaxHops -1 is negative; 0 means 32`},
 		{policy.EntryConfig{ClientAddressHeader: "X-Real-IP"}, `EntryConfig.ClientAddressHeader "X-Real-IP" is set without TrustedProxies, so that it is never read; list the networks of the proxies that send it, or leave it out`},
 		{policy.EntryConfig{PassHeaders: []string{"Nope"}}, `EntryConfig.PassHeaders[0] "Nope" is not a forwarding or override field and passes anyway; leave it out`},
 		{policy.EntryConfig{PassHeaders: []string{"Host"}}, `PassHeaders[0] "Host" is not a forwarding`},
@@ -364,5 +366,29 @@ func TestAbsoluteFormWithoutPath(t *testing.T) {
 		res := gatewaytest.Do(e.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.URL.RequestURI() })), r)
 		require.Equal(t, want.status, res.StatusCode, target)
 		require.Equal(t, want.uri, got, target)
+	}
+}
+
+// TestMaxHops: how far the walk through the proxies goes.
+func TestMaxHops(t *testing.T) {
+	t.Parallel()
+	for hops, want := range map[int]string{0: "1.1.1.1", 1: "10.0.0.3", 2: "10.0.0.2", 3: "1.1.1.1", 9: "1.1.1.1"} {
+		for name, field := range map[string][]string{
+			"":          {"9.9.9.9, 1.1.1.1", "10.0.0.2,10.0.0.3"},
+			"Forwarded": {"for=9.9.9.9, for=1.1.1.1", "for=10.0.0.2,for=10.0.0.3"},
+		} {
+			e := trusting(t, policy.EntryConfig{ClientAddressHeader: name, MaxHops: hops})
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.RemoteAddr = "10.0.0.4:1"
+			if name == "" {
+				name = "X-Forwarded-For"
+			}
+			r.Header[name] = field
+			var got netip.Addr
+			gatewaytest.Do(e.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				got = policy.ExchangeFrom(r.Context()).ClientAddr()
+			})), r)
+			require.Equal(t, want, got.String(), "%d %s", hops, name)
+		}
 	}
 }
