@@ -86,17 +86,6 @@ func (n nowhere) Header() http.Header       { return n.h }
 func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (nowhere) WriteHeader(int)             {}
 
-// winner returns the position in the index of the entry that takes r; -1 when none does.
-func (t *table) winner(r *http.Request) int {
-	v := t.admit(r)
-	defer v.leave()
-	m := router.Match{Entry: -1}
-	if v.err == nil {
-		_, _ = t.lookup(v.visit, v.r, &m)
-	}
-	return m.Entry
-}
-
 // explainer is an Explanation in the making.
 type explainer struct {
 	Explanation

@@ -115,6 +115,13 @@ func TestValidate(t *testing.T) {
 				`error deleted_header b []: gateway: route "b": Headers "X-Forwarded-Proto" is never there: the entry deletes it from every request; name the proxies that send it in TrustedProxies, let it pass by PassHeaders, or use another field`,
 			},
 		},
+		"no two routes meet where one matches nothing": {
+			gateway.Config{Compat: gateway.Compat{AllowIdenticalRoutes: true}, Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Headers: map[string][]string{"X-A": nil}, Paths: []string{"/a"}}),
+				route("b", say(""), gateway.Match{Headers: map[string][]string{"X-Consumer-Id": nil}, Paths: []string{"/a"}}),
+			}},
+			[]string{`warning deleted_header b []: gateway: route "b": Headers "X-Consumer-Id" is never there: the entry deletes it from every request; name the proxies that send it in TrustedProxies, let it pass by PassHeaders, or use another field`},
+		},
 		"a header that may arrive": {
 			gateway.Config{Routes: []gateway.Route{route("a", say(""), gateway.Match{Headers: map[string][]string{"X-Real-Ip": nil}})}, EntryConfig: policy.EntryConfig{PassHeaders: []string{"X-Real-Ip"}}}, nil,
 		},
@@ -222,6 +229,59 @@ func TestWitnesses(t *testing.T) {
 	})
 	require.Positive(t, kinds[gateway.UnreachableRoute]+kinds[gateway.UnreachablePath], "the tables drawn had no such route")
 	require.Positive(t, kinds[gateway.AmbiguousRoutes], "the tables drawn had no such routes")
+}
+
+// TestValidateAsksPredicates: about requests as a gateway has them when it serves, and without harm from one that panics.
+func TestValidateAsksPredicates(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	asked := 0
+	routes := func(f func(r *http.Request) bool) []gateway.Route {
+		return []gateway.Route{
+			{Name: "predicate", Match: gateway.Match{Methods: []string{"GET"}, Paths: []string{"/x"}, Func: f}, Handler: say("")},
+			{Name: "a", Match: gateway.Match{Methods: []string{"GET"}, Paths: []string{"/x"}}, Handler: say("")},
+			{Name: "b", Match: gateway.Match{Methods: []string{"GET"}, Schemes: []string{"http"}, Paths: []string{"/x"}}, Handler: say("")},
+		}
+	}
+	for name, c := range map[string]struct {
+		answer func() bool
+		want   []string
+	}{
+		"no":     {func() bool { return false }, []string{"b"}},
+		"yes":    {func() bool { return true }, nil}, // what is true cannot be shown
+		"panics": {func() bool { panic("unexpected") }, nil},
+	} {
+		report := gateway.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Routes: routes(func(r *http.Request) bool {
+			asked++
+			require.NotNil(t, policy.ExchangeFrom(r.Context()))
+			require.NotEmpty(t, r.Host)
+			require.NotEmpty(t, r.RequestURI)
+			require.NotEmpty(t, r.RemoteAddr)
+			return c.answer()
+		})}.Validate()
+		var got []string
+		for _, f := range report.Findings {
+			require.Equal(t, gateway.UnreachableRoute, f.Kind, name)
+			require.Equal(t, []string{"a"}, f.Others, name)
+			got = append(got, f.Route)
+		}
+		require.Equal(t, c.want, got, name)
+	}
+	require.Positive(t, asked)
+	require.Empty(t, log.String())
+}
+
+// TestValidateWithoutEntry: what is wrong with the entry is reported, and nothing that would have to pass it.
+func TestValidateWithoutEntry(t *testing.T) {
+	t.Parallel()
+	report := gateway.Config{
+		EntryConfig: policy.EntryConfig{ClientAddressHeader: "X-Real-Ip"}, // without a proxy that may send it
+		Routes: []gateway.Route{
+			{Name: "a", Match: gateway.Match{Paths: []string{"/:x/b"}}, Handler: say("")}, {Name: "b", Match: gateway.Match{Paths: []string{"/a/:y"}}, Handler: say("")},
+		},
+	}.Validate()
+	require.Len(t, report.Findings, 1)
+	require.ErrorContains(t, report.Err(), "ClientAddressHeader")
 }
 
 // TestWarningsAreLoggedOnce: by the first table that has them.

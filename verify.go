@@ -19,10 +19,12 @@ import (
 )
 
 // Validate checks c as [New] does, and returns all it found: errors, for which New refuses c, and warnings. It serves
-// nothing, closes nothing, and calls no more of the plugins than Wrap, which composes the chains.
+// nothing and closes nothing. Of plugins it calls Wrap, which composes the chains, and asks for names and contracts; of
+// handlers Handlers and RetriesUnsafe. A Match.Func may be asked about requests that are made up to prove something: they
+// passed the entry and have an Exchange, as those have that are served, and one for which it panics proves nothing.
 //
-// Whatever it says of which route takes what is true and has a witness. It does not see everything: regular expressions
-// are compared by their text and by samples, and a Match.Func counts as one that might say no.
+// Whatever it says of which route takes what is true; see [Finding] for what has a witness. It does not see everything:
+// regular expressions are compared by their text and by samples, and a Match.Func counts as one that might say no.
 func (c Config) Validate() Report {
 	_, r := c.compile()
 	return r
@@ -30,7 +32,7 @@ func (c Config) Validate() Report {
 
 // verify adds what can be said of the table as a whole.
 func (c Config) verify(t *table, r *collector) {
-	if t.index != nil {
+	if t.index != nil && t.entry != nil { // witnesses have to pass the entry
 		c.verifyTable(t, r)
 	}
 	c.checkHeaders(t, r)
@@ -140,17 +142,35 @@ func (c Config) addAmbiguous(t *table, f router.Finding, r *collector) {
 		"give one a further condition, if that is not meant", second, describe(loser), describe(winner), first)
 }
 
-// proven returns the witness of f as a request that a gateway with this table gives to f's winner; nil when it does not:
-// the entry may refuse such requests, or delete what their conditions are about.
+// proven returns the witness of f as a request that a gateway with this table gives to f's winner although f's entry
+// matches it, too; nil when it does not: the entry may refuse such requests, or delete what their conditions are about, or
+// a predicate may take them.
 func (c Config) proven(t *table, f *router.Finding) *http.Request {
 	r := witnessRequest(&f.Witness)
-	if t.winner(r) != f.Winner && len(c.TrustedProxies) > 0 {
-		r.RemoteAddr = net.JoinHostPort(c.TrustedProxies[0].Addr().String(), "1") // who may say what others may not
+	if t.proves(r, f) {
+		return r
 	}
-	if t.winner(r) != f.Winner {
+	if len(c.TrustedProxies) == 0 {
 		return nil
 	}
-	return r
+	r.RemoteAddr = net.JoinHostPort(c.TrustedProxies[0].Addr().String(), "1") // who may say what others may not
+	if t.proves(r, f) {
+		return r
+	}
+	return nil
+}
+
+// proves passes r through the entry and asks the index, and so predicates, who takes it. One that panics proves nothing.
+func (t *table) proves(r *http.Request, f *router.Finding) (ok bool) {
+	v := t.admit(r)
+	defer v.leave()
+	if v.err != nil {
+		return false
+	}
+	defer func() { ok = recover() == nil && ok }()
+	var m router.Match
+	q := t.query(v.visit, v.r)
+	return t.index.Matches(f.Entry, &q) && t.index.Lookup(&q, &m) == router.Found && m.Entry == f.Winner
 }
 
 // checkHeaders looks for conditions on header fields that no request has when it is routed.

@@ -178,8 +178,8 @@ func (v *verifier) tryPair(a, b int, seen map[[2]int32]bool) bool {
 	if !ok || !v.matches(a, &w) || !v.matches(b, &w) {
 		return true
 	}
-	var m Match
-	if t.Lookup(w.Request(), &m) != Found || m.Entry != a {
+	q := t.keyed(w.Request())
+	if t.winner(&q) != int32(a) {
 		return true // a third one takes it
 	}
 	seen[routes] = true

@@ -190,12 +190,10 @@ type need [2]struct {
 	all     bool // every method
 }
 
+// need does not rely on a server name to come with https: what the scheme is may be said by a proxy in front.
 func (c *criteria) need() need {
 	var n need
 	for i := range n {
-		if c.snis != nil && schemeHTTPS != 1<<i {
-			continue // a server name comes with TLS
-		}
 		if c.schemes == 0 || c.schemes&(1<<i) != 0 {
 			n[i].methods, n[i].all = methodSet{bits: c.methods.bits, other: append([]string{}, c.methods.other...)}, !c.methods.set()
 		}

@@ -61,6 +61,9 @@ func (t *Table) Candidates(q *Request, limit int) (list []Candidate, total int) 
 	plain := host{kind: hostExact, name: q.Host, port: q.Port}
 	s := search{t: t, best: t.none}
 	s.visit = func(rank int32) {
+		if e := &t.entries[rank]; e.kind == Regexp && !e.detail.path.re.MatchString(q.text()) {
+			return
+		}
 		if t.listed[rank].host.covers(plain) {
 			here = append(here, rank)
 		} else {

@@ -107,7 +107,9 @@ type search struct {
 	collect   bool // go through all entries that match and add up their methods in allowed
 	allowed   methodSet
 
-	visit func(rank int32) // go through all entries whose host and path match, and call it for each
+	// visit is called for all entries whose host and path match, and for expressions under whose text the path is: whether
+	// they match is not looked at.
+	visit func(rank int32)
 }
 
 func (t *Table) search(s *search, q *Request) {
@@ -121,9 +123,7 @@ func (t *Table) search(s *search, q *Request) {
 func (s *search) bucket(b bucket, q *Request) {
 	for b.rank < s.best {
 		if e := &s.t.entries[b.rank]; s.visit != nil {
-			if e.kind != Regexp || e.detail.path.re.MatchString(q.text()) {
-				s.visit(b.rank)
-			}
+			s.visit(b.rank)
 		} else if e.plain || s.matches(e, q) {
 			if !s.collect {
 				s.best = b.rank

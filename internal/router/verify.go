@@ -32,8 +32,9 @@ const (
 )
 
 // Verify looks for entries that no request reaches, and for pairs of which the order written decides. What it finds is
-// true: each finding has a request that proves it. It does not find everything: expressions are compared by their text
-// and by samples, predicates count as never true, and requests that repeat a header or a parameter are not considered.
+// true: each finding has a request that proves it, unless a predicate takes that request. No predicate is asked, and each
+// counts as saying no. It does not find everything: expressions are compared by their text and by samples, and requests
+// that repeat a header or a parameter are not considered.
 // complete is false when it gave up looking in a table that is large and has the same paths very often.
 func (t *Table) Verify() (findings []Finding, complete bool) {
 	v := verifier{t: t, areas: make([]area, len(t.entries)), dead: make([]bool, len(t.entries)), visits: maxVisits, pairs: maxPairs}
@@ -103,11 +104,33 @@ func (v *verifier) findShadow(i int) {
 	if !hidden && !n.met() {
 		return
 	}
-	var m Match
-	if t.Lookup(w.Request(), &m) != Found || m.Entry == i {
-		return // a predicate in between; never claimed without proof
+	winner := t.winner(&q)
+	if winner == t.none || winner == int32(i) {
+		return // never claimed without proof
 	}
 	slices.Sort(by)
 	v.dead[i] = true
-	v.findings = append(v.findings, Finding{Kind: Shadowed, Entry: i, Winner: m.Entry, By: slices.Compact(by), Witness: w})
+	v.findings = append(v.findings, Finding{Kind: Shadowed, Entry: i, Winner: int(winner), By: slices.Compact(by), Witness: w})
+}
+
+// winner returns the entry that takes a request whose path is keyed; Table.none when none does. Predicates, which are the
+// application's, are not asked and count as saying no.
+func (t *Table) winner(q *Request) int32 {
+	s := search{t: t, best: t.none}
+	s.visit = func(rank int32) {
+		e := &t.entries[rank]
+		c := e.detail.criteria
+		if c.fn == nil && c.allows(q.Method) && c.match(q) && (e.kind != Regexp || e.detail.path.re.MatchString(q.text())) {
+			s.best = rank
+		}
+	}
+	t.search(&s, q)
+	return s.best
+}
+
+// Matches tells whether the entry at a position in All matches q. Its predicate, if it has one, is not asked.
+func (t *Table) Matches(rank int, q *Request) bool {
+	e := &t.entries[rank]
+	a, c := areaOf(e), e.detail.criteria
+	return t.listed[rank].host.covers(host{kind: hostExact, name: q.Host, port: q.Port}) && a.matches(q.Path) && c.allows(q.Method) && c.match(q)
 }

@@ -75,7 +75,8 @@ func TestShadowed(t *testing.T) {
 			[]string{"B < A: GET http://anything.invalid/x?p+q=a%26b"}},
 		"names of servers": {routes{{SNIs: []string{"*.test"}, Paths: []string{"/x"}}, {SNIs: []string{"a.test", "*.b.test"}, Paths: []string{"/x"}}},
 			[]string{"B < A: GET https://anything.invalid/x sni=a.test"}},
-		"names of other servers": {routes{{SNIs: []string{"*.b.test"}, Paths: []string{"/x"}}, {SNIs: []string{"*.test"}, Paths: []string{"/x"}}}, nil},
+		"names of servers, behind a proxy that may say http": {routes{{SNIs: []string{"a.test"}, Schemes: []string{"https"}, Paths: []string{"/x"}}, {SNIs: []string{"a.test"}, Paths: []string{"/x"}}}, nil},
+		"names of other servers":                             {routes{{SNIs: []string{"*.b.test"}, Paths: []string{"/x"}}, {SNIs: []string{"*.test"}, Paths: []string{"/x"}}}, nil},
 		"the same expression": {routes{{Regexps: []string{`/u/\d+$`}, Methods: get}, {Regexps: []string{`/u/\d+$`}, Methods: get, Schemes: []string{"https"}}},
 			[]string{"B < A: GET https://anything.invalid/u/0"}},
 		"priority": {routes{{Regexps: []string{"/a/b[0-9]"}}, {Regexps: []string{"/a"}, Priority: 1}},
@@ -156,6 +157,43 @@ func TestVerifyGivesUp(t *testing.T) {
 
 func never(*http.Request) bool { return false }
 
+// TestPredicatesAreNotAsked: not even where one stands before what takes a witness.
+func TestPredicatesAreNotAsked(t *testing.T) {
+	t.Parallel()
+	asked := func(*http.Request) bool { panic("asked") }
+	get := []string{"GET"}
+	table := newTable(t,
+		router.Route{Name: "predicate", Func: asked, Methods: get, Paths: []string{"/x"}},
+		router.Route{Name: "A", Methods: get, Paths: []string{"/x"}},
+		router.Route{Name: "B", Methods: get, Schemes: []string{"https"}, Paths: []string{"/x"}},
+		router.Route{Name: "other predicate", Func: asked, Paths: []string{"/a/b"}},
+		router.Route{Name: "C", Paths: []string{"/:x/b"}}, router.Route{Name: "D", Paths: []string{"/a/:y"}},
+	)
+	require.Equal(t, []string{"B < A: GET https://anything.invalid/x"}, found(t, table, router.Shadowed))
+	require.Equal(t, []string{"D < C: GET http://anything.invalid/a/b"}, found(t, table, router.Ambiguous))
+}
+
+// TestMatches: an entry alone, whatever stands before it, and without its predicate.
+func TestMatches(t *testing.T) {
+	t.Parallel()
+	table := newTable(t,
+		router.Route{Hosts: []string{"a.test"}, Methods: []string{"GET"}, Func: never, Paths: []string{"/a/:x"}, Headers: map[string][]string{"X-A": nil}},
+	)
+	header := http.Header{"X-A": {""}}
+	for name, c := range map[string]struct {
+		q    router.Request
+		want bool
+	}{
+		"all":           {router.Request{Method: "HEAD", Host: "a.test", Path: "/a/b", HTTP: &http.Request{Header: header}}, true},
+		"another host":  {router.Request{Method: "GET", Host: "b.test", Path: "/a/b", HTTP: &http.Request{Header: header}}, false},
+		"another path":  {router.Request{Method: "GET", Host: "a.test", Path: "/a", HTTP: &http.Request{Header: header}}, false},
+		"other methods": {router.Request{Method: "PUT", Host: "a.test", Path: "/a/b", HTTP: &http.Request{Header: header}}, false},
+		"no header":     {router.Request{Method: "GET", Host: "a.test", Path: "/a/b", HTTP: &http.Request{}}, false},
+	} {
+		require.Equal(t, c.want, table.Matches(0, &c.q), name)
+	}
+}
+
 // TestFindingsAreTrue: no request reaches a shadowed entry, and both entries of an ambiguous pair match the witness.
 func TestFindingsAreTrue(t *testing.T) {
 	t.Parallel()
@@ -180,9 +218,6 @@ func TestFindingsAreTrue(t *testing.T) {
 		}
 		for range 50 {
 			q := drawRequest(t)
-			if q.Scheme != "https" {
-				q.SNI = "" // which comes with TLS
-			}
 			if table.Lookup(q, &m) == router.Found {
 				require.False(t, dead[m.Entry], "entry %d", m.Entry)
 			}
