@@ -28,8 +28,9 @@ type Finding struct {
 	Plugins []string `json:"plugins,omitempty"`
 	// Message says what is wrong and what to do, for people. It names route, field and value.
 	Message string `json:"message"`
-	// Witness is a request that proves it, for findings about which route takes what: [Gateway.Explain] gives it to the
-	// first of Others, although Route matches. Nil for other findings. It belongs to the caller.
+	// Witness is a request that proves it: [Gateway.Explain] gives it to the first of Others, although Route matches, its
+	// Match.Func apart. UnreachableRoute, UnreachablePath and AmbiguousRoutes have one always, DuplicateRoute where one can
+	// be made up that goes to the twin, and other kinds never. It belongs to the caller.
 	Witness *http.Request `json:"-"`
 
 	err   error // what Message is the text of

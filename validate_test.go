@@ -82,7 +82,63 @@ func TestValidate(t *testing.T) {
 				route("a", say(""), gateway.Match{Methods: []string{"PUT"}, Paths: []string{"/a"}}), route("b", say(""), gateway.Match{Methods: []string{"POST"}, Paths: []string{"/a"}}),
 				route("c", say(""), gateway.Match{Methods: []string{"POST", "PUT"}, Paths: []string{"/a"}}),
 			}},
-			[]string{`error unreachable_route c [b a]: gateway: route "c": is never reached, because route "b" and route "a" takes all its requests; remove it, or change the order or the conditions (witness: POST http://anything.invalid/a)`},
+			[]string{`error unreachable_route c [b a]: gateway: route "c": is never reached, because route "b" and route "a" take all its requests; remove it, or change the order or the conditions (witness: POST http://anything.invalid/a)`},
+		},
+		"shadowed by one for each path": {
+			gateway.Config{Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Hosts: []string{"h.test"}, Paths: []string{"/a/*rest"}}), route("b", say(""), gateway.Match{Hosts: []string{"h.test"}, Paths: []string{"/b/*rest"}}),
+				route("c", say(""), gateway.Match{Hosts: []string{"h.test"}, Prefixes: []string{"/a/", "/b/"}}),
+			}},
+			[]string{`error unreachable_route c [a b]: gateway: route "c": is never reached, because route "a" and route "b" take all its requests; remove it, or change the order or the conditions (witness: GET http://h.test/a/anything)`},
+		},
+		"shadowed by very many": {
+			gateway.Config{Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Methods: []string{"A"}}), route("b", say(""), gateway.Match{Methods: []string{"B"}}), route("c", say(""), gateway.Match{Methods: []string{"C"}}),
+				route("d", say(""), gateway.Match{Methods: []string{"D"}}), route("e", say(""), gateway.Match{Methods: []string{"E"}}), route("f", say(""), gateway.Match{Methods: []string{"F"}}),
+				route("g", say(""), gateway.Match{Methods: []string{"A", "B", "C", "D", "E", "F"}}),
+			}},
+			[]string{`error unreachable_route g [a b c d e f]: gateway: route "g": is never reached, because route "a", route "b", route "c", route "d" and 2 others take all its requests; remove it, or change the order or the conditions (witness: A http://anything.invalid/anything)`},
+		},
+		"shadowed by what another shadows": {
+			gateway.Config{Compat: gateway.Compat{AllowIdenticalRoutes: true}, Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Methods: []string{"PUT", "POST"}, Paths: []string{"/a"}}), route("b", say(""), gateway.Match{Methods: []string{"PUT"}, Paths: []string{"/a"}}),
+				route("c", say(""), gateway.Match{Methods: []string{"PUT"}, Schemes: []string{"http"}, Paths: []string{"/a"}}),
+			}},
+			[]string{
+				`warning unreachable_route b [a]: gateway: route "b": is never reached, because route "a" takes all its requests; remove it, or change the order or the conditions (witness: PUT http://anything.invalid/a)`,
+				`warning unreachable_route c [a]: gateway: route "c": is never reached, because route "a" takes all its requests; remove it, or change the order or the conditions (witness: PUT http://anything.invalid/a)`,
+			},
+		},
+		"duplicates at different places": {
+			gateway.Config{Routes: []gateway.Route{route("a", say(""), paths("/a")), route("b", say(""), paths("/longer")), route("c", say(""), paths("/a", "/longer"))}},
+			[]string{
+				`error duplicate_route c [a]: gateway: route "c": Paths[0] "/a" is the same path as "/a" of route "a", and no request could tell the two routes apart; remove one, or give one a further condition (witness: GET http://anything.invalid/a)`,
+				`error duplicate_route c [b]: gateway: route "c": Paths[1] "/longer" is the same path as "/longer" of route "b", and no request could tell the two routes apart; remove one, or give one a further condition (witness: GET http://anything.invalid/longer)`,
+			},
+		},
+		"duplicates of which a third takes some": {
+			gateway.Config{Routes: []gateway.Route{route("a", say(""), paths("/a")), route("b", say(""), paths("/a")), route("c", say(""), gateway.Match{Methods: []string{"GET"}, Paths: []string{"/a"}})}},
+			[]string{`error duplicate_route b [a]: gateway: route "b": Paths[0] "/a" is the same path as "/a" of route "a", and no request could tell the two routes apart; remove one, or give one a further condition (witness: POST http://anything.invalid/a)`},
+		},
+		"duplicates of which a third takes all, for Kong": {
+			gateway.Config{Compat: gateway.Compat{AllowIdenticalRoutes: true}, Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Methods: []string{"PUT"}, Paths: []string{"/a"}}), route("b", say(""), gateway.Match{Methods: []string{"PUT"}, Schemes: []string{"http"}, Paths: []string{"/a"}}),
+				route("c", say(""), gateway.Match{Methods: []string{"PUT"}, Schemes: []string{"http"}, Paths: []string{"/a"}}),
+			}},
+			[]string{
+				`warning unreachable_route b [a]: gateway: route "b": is never reached, because route "a" takes all its requests; remove it, or change the order or the conditions (witness: PUT http://anything.invalid/a)`,
+				`warning duplicate_route c [b]: gateway: route "c": its path "/a" cannot be told apart from route "b", which is written first and takes it; remove one`,
+			},
+		},
+		"duplicates that ask for what never arrives": {
+			gateway.Config{Compat: gateway.Compat{AllowIdenticalRoutes: true}, Routes: []gateway.Route{
+				route("a", say(""), gateway.Match{Headers: map[string][]string{"X-Consumer-Id": nil}}), route("b", say(""), gateway.Match{Headers: map[string][]string{"X-Consumer-Id": nil}}),
+			}},
+			[]string{
+				`warning deleted_header a []: gateway: route "a": Headers "X-Consumer-Id" is never there: the entry deletes it from every request; name the proxies that send it in TrustedProxies, let it pass by PassHeaders, or use another field`,
+				`warning duplicate_route b [a]: gateway: route "b": its conditions cannot be told apart from route "a", which is written first and takes it; remove one`,
+				`warning deleted_header b []: gateway: route "b": Headers "X-Consumer-Id" is never there: the entry deletes it from every request; name the proxies that send it in TrustedProxies, let it pass by PassHeaders, or use another field`,
+			},
 		},
 		"one of several paths": {
 			gateway.Config{Routes: []gateway.Route{
@@ -179,7 +235,7 @@ func replay(t require.TestingT, c gateway.Config, report gateway.Report) {
 	require.NoError(t, err)
 	for _, f := range report.Findings {
 		if f.Witness == nil {
-			require.NotContains(t, []gateway.FindingKind{gateway.DuplicateRoute, gateway.UnreachableRoute, gateway.UnreachablePath, gateway.AmbiguousRoutes}, f.Kind)
+			require.NotContains(t, []gateway.FindingKind{gateway.UnreachableRoute, gateway.UnreachablePath, gateway.AmbiguousRoutes}, f.Kind)
 			continue
 		}
 		e := gw.Explain(f.Witness)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -54,6 +55,7 @@ func (c Config) verifyTable(t *table, r *collector) {
 	for e := range t.index.All() {
 		entries[e.Route]++
 	}
+	twins := r.twins()
 	dead := map[int][]router.Finding{}
 	for _, f := range findings {
 		e := t.index.Entry(f.Entry)
@@ -62,11 +64,8 @@ func (c Config) verifyTable(t *table, r *collector) {
 			c.addAmbiguous(t, f, r)
 		case e.Hidden >= 0 && !c.Compat.AllowIdenticalRoutes:
 			// The router has reported it, and the witness is what is missing.
-			for i := range r.findings {
-				if d := &r.findings[i]; d.Kind == DuplicateRoute && d.order == e.Route && d.Witness == nil {
-					d.Witness = witnessRequest(&f.Witness)
-					break
-				}
+			if n, ok := twins[entryName{e.Route, e.Host, e.Kind, e.Pattern}]; ok {
+				r.findings[n].Witness = c.proven(t, &f)
 			}
 		default:
 			dead[e.Route] = append(dead[e.Route], f)
@@ -77,42 +76,85 @@ func (c Config) verifyTable(t *table, r *collector) {
 	}
 }
 
+// entryName is what tells the entries of a table apart that are not told apart by requests.
+type entryName struct {
+	route   int
+	host    string
+	kind    router.Kind
+	pattern string
+}
+
+// twins returns which finding is about which entry, of those that the router refused because of an equal one.
+func (r *collector) twins() map[entryName]int {
+	twins := map[entryName]int{}
+	for n := range r.findings {
+		problem := (*router.Error)(nil)
+		if f := &r.findings[n]; f.Kind == DuplicateRoute && errors.As(f.err, &problem) {
+			twins[entryName{problem.Route, problem.Host, problem.Kind, problem.Pattern}] = n
+		}
+	}
+	return twins
+}
+
 // addUnreachable reports entries of a route that are never reached: the route when they are all it has, otherwise each of
 // them, unless it is the route itself that takes their requests.
 func (c Config) addUnreachable(t *table, i int, findings []router.Finding, whole bool, r *collector) {
 	label := c.Routes[i].label(i)
+	var all []int // who takes something of the route
+	for _, f := range findings {
+		all = append(all, f.By...)
+	}
+	reported := false // the route as a whole, for which one witness will do
 	for _, f := range findings {
 		e := t.index.Entry(f.Entry)
-		by := slices.DeleteFunc(slices.Clone(f.By), func(o int) bool { return o == i })
-		winner := t.index.Entry(f.Winner).Route
-		if len(by) == 0 || winner == i {
+		if whole && reported && e.Hidden < 0 {
 			continue
 		}
-		// First the one that takes the witness.
-		by = append([]int{winner}, slices.DeleteFunc(by, func(o int) bool { return o == winner })...)
 		out := Finding{Kind: UnreachablePath, Warning: true, Route: routeName(label), order: i, Witness: c.proven(t, &f)}
-		if out.Witness == nil {
-			continue
-		}
-		labels := make([]string, len(by))
-		for n, o := range by {
-			labels[n] = c.Routes[o].label(o)
-			out.Others = append(out.Others, routeName(labels[n]))
-		}
-		takers := strings.Join(labels, " and ")
 		switch {
 		case e.Hidden >= 0:
 			out.Kind = DuplicateRoute
+			takers, _ := c.takers([]int{e.Hidden}, &out)
 			r.addf(out, "%s: its %s cannot be told apart from %s, which is written first and takes it; remove one", label, describe(e), takers)
+		case out.Witness == nil:
 		case whole:
+			reported = true
+			takers, take := c.takers(firstOf(all, t.index.Entry(f.Winner).Route, i), &out)
 			out.Kind, out.Warning = UnreachableRoute, c.Compat.AllowIdenticalRoutes
-			r.addf(out, "%s: is never reached, because %s takes all its requests; remove it, or change the order or the conditions", label, takers)
-			return // one witness will do
-		default:
-			r.addf(out, "%s: its %s is never reached, because %s takes all its requests; remove it, or change the order or the conditions",
-				label, describe(e), takers)
+			r.addf(out, "%s: is never reached, because %s %s all its requests; remove it, or change the order or the conditions", label, takers, take)
+		case t.index.Entry(f.Winner).Route != i:
+			takers, take := c.takers(firstOf(f.By, t.index.Entry(f.Winner).Route, i), &out)
+			r.addf(out, "%s: its %s is never reached, because %s %s all its requests; remove it, or change the order or the conditions",
+				label, describe(e), takers, take)
 		}
 	}
+}
+
+// firstOf returns the distinct routes, first the one that takes the witness, and without the one they are about.
+func firstOf(routes []int, winner, about int) []int {
+	rest := slices.DeleteFunc(slices.Clone(routes), func(o int) bool { return o == winner || o == about })
+	slices.Sort(rest)
+	return append([]int{winner}, slices.Compact(rest)...)
+}
+
+// maxNamed bounds the routes that a message names.
+const maxNamed = 5
+
+// takers adds routes to the others of a finding and names them, with the verb for so many.
+func (c Config) takers(routes []int, f *Finding) (names, take string) {
+	labels := make([]string, len(routes))
+	for n, o := range routes {
+		labels[n] = c.Routes[o].label(o)
+		f.Others = append(f.Others, routeName(labels[n]))
+	}
+	if len(labels) == 1 {
+		return labels[0], "takes"
+	}
+	if len(labels) > maxNamed {
+		labels = append(labels[:maxNamed-1], strconv.Itoa(len(labels)-maxNamed+1)+" others")
+	}
+	last := len(labels) - 1
+	return strings.Join(labels[:last], ", ") + " and " + labels[last], "take"
 }
 
 // describe names host and path of an entry.
@@ -146,6 +188,9 @@ func (c Config) addAmbiguous(t *table, f router.Finding, r *collector) {
 // matches it, too; nil when it does not: the entry may refuse such requests, or delete what their conditions are about, or
 // a predicate may take them.
 func (c Config) proven(t *table, f *router.Finding) *http.Request {
+	if f.Winner < 0 {
+		return nil
+	}
 	r := witnessRequest(&f.Witness)
 	if t.proves(r, f) {
 		return r

@@ -2,7 +2,7 @@ package router
 
 import (
 	"math/bits"
-	"strings"
+	"slices"
 )
 
 // A rankKey is equal for entries between which only the order written decides.
@@ -51,26 +51,33 @@ func (v *verifier) findAmbiguous() {
 	}
 }
 
-// A meeting is what entries of a run must have in common to match one request: hosts without a wildcard, and the text of
-// paths. Expressions and wildcard hosts have to be tried.
+// A meeting is what entries of a run must have in common to match one request: their hosts, and the text of paths.
+// Expressions have to be tried, and so have hosts with wildcards at different ends.
 type meeting struct {
 	host host
 	path string
 }
 
-func (v *verifier) meeting(i int) meeting {
-	k, a := meeting{host: v.t.listed[i].host}, &v.areas[i]
-	if k.host.kind == hostSuffix || k.host.kind == hostPrefix {
-		k.host = host{kind: hostSuffix}
+// meetingHost is equal for entries of a run whose hosts may have one in common. Names with the star at the same end are as
+// long as each other in a run, so that they have nothing in common unless they are equal.
+func (v *verifier) meetingHost(i int, mixed bool) host {
+	h := v.t.listed[i].host
+	if mixed && (h.kind == hostSuffix || h.kind == hostPrefix) {
+		return host{kind: hostSuffix, port: h.port}
 	}
+	return h
+}
+
+// meetingPath is equal for entries of a run whose paths may have one in common, patterns of different shapes apart.
+func (a *area) meetingPath() string {
 	switch a.kind {
 	case Exact, Prefix:
-		k.path = a.lead()
+		return a.lead()
 	case Parameters, Subtree:
-		k.path = a.path.shape
+		return a.path.shape
 	case Regexp, NoPath:
 	}
-	return k
+	return ""
 }
 
 // grouped is a map of lists that remembers the order of its keys.
@@ -89,102 +96,160 @@ func (g *grouped[K]) add(k K, i int) {
 	g.lists[k] = append(g.lists[k], i)
 }
 
-// A shapeKey is equal for patterns with the same number of segments and wildcards at the same positions, at hosts that
-// may meet.
+// A shapeKey is equal for patterns with the same number of segments and wildcards at the same positions.
 type shapeKey struct {
-	host     host
 	segments int
 	wild     uint64
 }
 
 func (v *verifier) findInRun(start, end int, seen map[[2]int32]bool) {
+	var ends [hostAny + 1]bool // of the wildcards there are
+	for i := start; i < end; i++ {
+		ends[v.t.listed[i].host.kind] = true
+	}
+	mixed := ends[hostSuffix] && ends[hostPrefix]
 	var meetings grouped[meeting]
-	var shapes grouped[shapeKey]
+	var patterns grouped[host]
 	for i := start; i < end; i++ {
 		if v.dead[i] || v.t.entries[i].detail.criteria.fn != nil {
 			continue
 		}
-		k := v.meeting(i)
-		meetings.add(k, i)
-		if a := &v.areas[i]; a.kind == Parameters || a.kind == Subtree {
-			shapes.add(shapeKey{k.host, len(a.segments), a.wild}, i)
+		a, h := &v.areas[i], v.meetingHost(i, mixed)
+		meetings.add(meeting{h, a.meetingPath()}, i)
+		if a.kind == Parameters || a.kind == Subtree {
+			patterns.add(h, i)
 		}
 	}
 	for _, k := range meetings.keys {
-		list := meetings.lists[k]
-		for n, a := range list {
-			for _, b := range list[n+1:] {
-				if !v.tryPair(a, b, seen) {
-					return
+		if !v.findInList(meetings.lists[k], seen) {
+			return
+		}
+	}
+	for _, k := range patterns.keys {
+		if !v.findAcrossShapes(patterns.lists[k], seen) {
+			return
+		}
+	}
+}
+
+// findAcrossShapes looks for pairs of patterns of different shapes, such as /a/:x/b and /a/b/:y. They meet where they agree
+// in the segments that are literal in both.
+func (v *verifier) findAcrossShapes(list []int, seen map[[2]int32]bool) bool {
+	var shapes grouped[shapeKey]
+	for _, i := range list {
+		shapes.add(shapeKey{len(v.areas[i].segments), v.areas[i].wild}, i)
+	}
+	if len(shapes.keys) == 1 {
+		return true
+	}
+	for _, i := range list {
+		v.areas[i].mark()
+	}
+	var c chains
+	for n, s := range shapes.keys {
+		for _, o := range shapes.keys[n+1:] {
+			both := ^s.wild & ^o.wild & (1<<min(s.segments, o.segments) - 1)
+			few, many := shapes.lists[s], shapes.lists[o]
+			if len(few) > len(many) {
+				few, many = many, few
+			}
+			if !v.spend(1 + (len(few)+len(many))*(1+bits.OnesCount64(both)/8)) {
+				return false
+			}
+			c.reset(len(few))
+			for n, i := range few {
+				c.add(v.areas[i].marked(both), n)
+			}
+			for _, j := range many {
+				for n := range c.all(v.areas[j].marked(both)) {
+					if !v.tryPair(min(few[n], j), max(few[n], j), seen) {
+						return false
+					}
 				}
 			}
 		}
 	}
-	for n, s := range shapes.keys {
-		for _, o := range shapes.keys[n+1:] {
-			if s.host == o.host && !v.findAcross(shapes.lists[s], shapes.lists[o], s, o, seen) {
-				return
-			}
-		}
-	}
-}
-
-// findAcross looks for pairs of patterns of two shapes, such as /a/:x/b and /a/b/:y. They meet where they agree in the
-// segments that are literal in both.
-func (v *verifier) findAcross(list, others []int, s, o shapeKey, seen map[[2]int32]bool) bool {
-	if v.pairs--; v.pairs < 0 {
-		v.gaveUp = true
-		return false
-	}
-	both := ^s.wild & ^o.wild & (1<<min(s.segments, o.segments) - 1)
-	var byText grouped[string]
-	for _, i := range list {
-		byText.add(v.areas[i].literals(both), i)
-	}
-	for _, j := range others {
-		for _, i := range byText.lists[v.areas[j].literals(both)] {
-			if !v.tryPair(min(i, j), max(i, j), seen) {
-				return false
-			}
-		}
-	}
 	return true
-}
-
-// literals returns the segments at these positions.
-func (a *area) literals(at uint64) string {
-	var b strings.Builder
-	for ; at != 0; at &= at - 1 {
-		b.WriteByte('/')
-		b.WriteString(a.segments[bits.TrailingZeros64(at)])
-	}
-	return b.String()
 }
 
 // tryPair notes two entries, the better one first, when a request can be made up that matches both. It returns false when
 // there has been enough.
 func (v *verifier) tryPair(a, b int, seen map[[2]int32]bool) bool {
-	if v.pairs--; v.pairs < 0 || len(seen) >= maxAmbiguous {
+	if len(seen) >= maxAmbiguous {
 		v.gaveUp = true
+		return false
+	}
+	if !v.spend(2 + (v.samples[a].weight+v.samples[b].weight)/8) {
 		return false
 	}
 	t := v.t
 	routes := [2]int32{t.entries[a].route, t.entries[b].route}
-	if routes[0] == routes[1] || seen[routes] {
+	if routes[0] == routes[1] || !v.mayMeet(a, b) || seen[routes] {
 		return true
 	}
 	d := v.demand(a, b)
 	w, ok := d.witness()
-	if !ok || !v.matches(a, &w) || !v.matches(b, &w) {
+	if v.work -= d.cost; !ok || !v.matches(a, &w) || !v.matches(b, &w) {
 		return true
 	}
 	q := t.keyed(w.Request())
-	if t.winner(&q) != int32(a) {
+	winner, cost := t.winner(&q)
+	if v.work -= costLookup + cost; winner != int32(a) {
 		return true // a third one takes it
 	}
 	seen[routes] = true
 	v.findings = append(v.findings, Finding{Kind: Ambiguous, Entry: b, Winner: a, Witness: w})
 	return true
+}
+
+// mayMeet is false for most entries that cannot match one request, and cheap.
+func (v *verifier) mayMeet(a, b int) bool {
+	t := v.t
+	x, y := t.entries[a].detail.criteria, t.entries[b].detail.criteria
+	h, o := &t.listed[a].host, &t.listed[b].host
+	if h.kind == o.kind && len(h.name) == len(o.name) && h.name != o.name {
+		return false
+	}
+	return x == y || schemes(x)&schemes(y) != 0 && x.methods.meets(y.methods) &&
+		!disjoint(x.headers, y.headers, x.data.headers, y.data.headers) && !disjoint(x.query, y.query, x.data.query, y.data.query)
+}
+
+// meets tells whether there is a method in both sets.
+func (s methodSet) meets(o methodSet) bool {
+	return !s.set() || !o.set() || s.bits&o.bits != 0 || slices.ContainsFunc(s.other, func(m string) bool { return slices.Contains(o.other, m) })
+}
+
+// disjoint tells whether there is a name for which both sides want other plain values.
+func disjoint(a, b []matcher, dataA, dataB []Condition) bool {
+	for i := range a {
+		if !a[i].listed() {
+			continue
+		}
+		for j := range b {
+			if b[j].name == a[i].name && b[j].listed() && !overlap(dataA[i].Values, dataB[j].Values) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// listed tells whether the values that satisfy a condition are a list.
+func (m *matcher) listed() bool { return !m.any && m.regexp == nil }
+
+// overlap tells whether two sorted lists have a value in common.
+func overlap(a, b []string) bool {
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		switch {
+		case a[i] == b[j]:
+			return true
+		case a[i] < b[j]:
+			i++
+		default:
+			j++
+		}
+	}
+	return false
 }
 
 // matches tells whether an entry matches a request, as lookups have it.

@@ -19,6 +19,10 @@ type area struct {
 	whole    bool     // all paths that begin with text are matched: so it is for Prefix, and for some Regexp
 
 	path *path // parsed
+
+	example             string // see sample
+	hasExample, sampled bool
+	marks               []uint64 // see mark
 }
 
 // areaOf returns what an entry matches. The pattern was accepted once, so it is read without looking for faults.

@@ -188,16 +188,19 @@ func (m *matcher) matchHeader(h http.Header) bool {
 	if m.any || !ok {
 		return ok
 	}
-	for _, v := range values {
-		for _, p := range m.plain {
-			if equalFold(v, p) {
-				return true
-			}
+	return slices.ContainsFunc(values, m.matchField)
+}
+
+// matchField compares one value of a header field.
+func (m *matcher) matchField(v string) bool {
+	for _, p := range m.plain {
+		if equalFold(v, p) {
+			return true
 		}
-		for _, re := range m.regexp {
-			if re.MatchString(v) {
-				return true
-			}
+	}
+	for _, re := range m.regexp {
+		if re.MatchString(v) {
+			return true
 		}
 	}
 	return false

@@ -72,6 +72,11 @@ type Error struct {
 	Reason string // what is wrong, to be read after field and value
 	Remedy string // what to do
 	Twin   int    // index of the route from which no request could tell this one apart, -1 when that is not the problem
+
+	// Of the entry that has a twin, as Entry has them.
+	Host    string
+	Kind    Kind
+	Pattern string
 }
 
 // Error names route, field, value, reason and remedy, in the terms of package gateway, whose users read it.
@@ -292,6 +297,7 @@ func (b *builder) addDraft(d draft, c *criteria, h place[host], p place[*path]) 
 	}
 	b.problems = append(b.problems, &Error{
 		Route: int(d.route), Name: b.routes[d.route].Name, Field: field, Value: value, Twin: int(other.route),
+		Host: h.value.String(), Kind: d.kind, Pattern: d.pattern,
 		Reason: what + routeLabel(b.routes[other.route].Name, int(other.route)) + ", and no request could tell the two routes apart",
 		Remedy: "remove one, or give one a further condition",
 	})

@@ -1,12 +1,16 @@
 package router
 
-import "slices"
+import (
+	"net/http"
+	"slices"
+)
 
 // A Finding is something about a table that its author should know.
 type Finding struct {
 	// Kind says what it is.
 	Kind FindingKind
-	// Entry is the position in All of the entry that loses, Winner that of the one that takes the witness.
+	// Entry is the position in All of the entry that loses, Winner that of the one that takes the witness. Winner is -1 and
+	// there is no witness when Entry is hidden and no request was found that goes to the one in its place.
 	Entry, Winner int
 	// By are the routes that together take everything Entry would, in order of precedence; only of a Shadowed entry.
 	By []int
@@ -24,11 +28,17 @@ const (
 	Ambiguous
 )
 
-// Bounds on the work of Verify, far beyond what tables of thousands of routes need.
+// Bounds on the work of Verify, far beyond what ordinary tables of a hundred thousand routes need. Work is counted in units
+// of about 20 ns, as it is expected to be: the fewer things have something in common, the cheaper they are told apart.
 const (
-	maxVisits    = 2 << 20
-	maxPairs     = 1 << 19
-	maxAmbiguous = 1000 // pairs of routes
+	maxVisits    = 1 << 24 // for shadowed entries
+	maxWork      = 1 << 25 // for ambiguous pairs
+	maxAmbiguous = 1000    // pairs of routes
+
+	costPath       = 8   // of comparing an area with a path
+	costExpression = 32  // of matching an expression, more or less
+	costValue      = 2   // of comparing a value with a condition
+	costLookup     = 200 // of making a request and finding its entry
 )
 
 // Verify looks for entries that no request reaches, and for pairs of which the order written decides. What it finds is
@@ -37,10 +47,7 @@ const (
 // that repeat a header or a parameter are not considered.
 // complete is false when it gave up looking in a table that is large and has the same paths very often.
 func (t *Table) Verify() (findings []Finding, complete bool) {
-	v := verifier{t: t, areas: make([]area, len(t.entries)), dead: make([]bool, len(t.entries)), visits: maxVisits, pairs: maxPairs}
-	for i := range t.entries {
-		v.areas[i] = areaOf(&t.entries[i])
-	}
+	v := t.verifier()
 	for i := range t.entries {
 		v.findShadow(i)
 	}
@@ -52,11 +59,35 @@ func (t *Table) Verify() (findings []Finding, complete bool) {
 type verifier struct {
 	t        *Table
 	areas    []area
-	dead     []bool // entries that are shadowed
-	visits   int    // left
-	pairs    int    // left
+	samples  []*samples // of the criteria; both by rank
+	dead     []bool     // entries that are shadowed
+	anyDead  bool
+	visits   int // left of maxVisits
+	work     int // left of maxWork
 	findings []Finding
 	gaveUp   bool
+}
+
+func (t *Table) verifier() *verifier {
+	n := len(t.entries)
+	v := &verifier{t: t, areas: make([]area, n), samples: make([]*samples, n), dead: make([]bool, n), visits: maxVisits, work: maxWork}
+	shared := map[*criteria]*samples{}
+	for i := range t.entries {
+		v.areas[i] = areaOf(&t.entries[i])
+		c := t.entries[i].detail.criteria
+		if shared[c] == nil {
+			shared[c] = newSamples(c)
+		}
+		v.samples[i] = shared[c]
+	}
+	return v
+}
+
+// spend takes off what is left for ambiguous pairs, and reports whether that was enough.
+func (v *verifier) spend(cost int) bool {
+	v.work -= cost
+	v.gaveUp = v.gaveUp || v.work < 0
+	return v.work >= 0
 }
 
 func (v *verifier) demand(a, b int) demand {
@@ -65,6 +96,7 @@ func (v *verifier) demand(a, b int) demand {
 		hosts:    [2]host{t.listed[a].host, t.listed[b].host},
 		areas:    [2]*area{&v.areas[a], &v.areas[b]},
 		criteria: [2]*criteria{t.entries[a].detail.criteria, t.entries[b].detail.criteria},
+		samples:  [2]*samples{v.samples[a], v.samples[b]},
 	}
 }
 
@@ -73,59 +105,110 @@ func (v *verifier) demand(a, b int) demand {
 func (v *verifier) findShadow(i int) {
 	d := v.demand(i, i)
 	w, ok := d.witness()
-	if !ok {
+	if v.t.listed[i].hidden >= 0 {
+		v.addHidden(i, &w, ok)
+		return
+	}
+	if !ok || v.visits < 0 {
 		return
 	}
 	t, c := v.t, d.criteria[0]
-	n, by := c.need(), []int{}
-	s := search{t: t, best: int32(i)}
+	var takers []int32
+	n, dead := c.need(), false // whether such entries count: they are named only where others do not suffice
+	s := search{t: t}
 	s.visit = func(rank int32) {
-		if v.visits--; v.visits < 0 {
+		if v.dead[rank] != dead {
+			return
+		}
+		other := t.entries[rank].detail.criteria
+		if v.visits -= 1 + len(c.snis)*len(other.snis)/8 + (v.samples[i].weight+v.samples[rank].weight)/8; v.visits < 0 {
 			v.gaveUp, s.best = true, -1
 			return
 		}
-		e := &t.entries[rank]
-		if !t.listed[rank].host.covers(d.hosts[0]) || !v.areas[rank].covers(&v.areas[i]) || !e.detail.criteria.covers(c) {
+		if !t.listed[rank].host.covers(d.hosts[0]) || !v.areas[rank].covers(&v.areas[i]) || !other.covers(c) {
 			return
 		}
-		if n.take(e.detail.criteria) {
-			by = append(by, int(e.route))
+		if n.take(other) {
+			takers = append(takers, rank)
 		}
 		if n.met() {
 			s.best = -1
 		}
 	}
 	q := t.keyed(w.Request())
-	t.search(&s, &q)
-	hidden := t.listed[i].hidden >= 0 // by an equal entry, in whose place it is not in the index
-	if hidden {
-		by = []int{int(t.listed[i].hidden)}
+	for _, dead = range []bool{false, true} {
+		if !n.met() && (!dead || v.anyDead) {
+			s.best = int32(i)
+			t.search(&s, &q)
+		}
 	}
-	if !hidden && !n.met() {
+	if !n.met() {
 		return
 	}
-	winner := t.winner(&q)
+	var by []int
+	slices.Sort(takers)
+	n = c.need()
+	for _, rank := range takers {
+		if n.take(t.entries[rank].detail.criteria) { // else better ones do
+			by = append(by, int(t.entries[rank].route))
+		}
+	}
+	winner, _ := t.winner(&q)
 	if winner == t.none || winner == int32(i) {
 		return // never claimed without proof
 	}
 	slices.Sort(by)
-	v.dead[i] = true
+	v.dead[i], v.anyDead = true, true
 	v.findings = append(v.findings, Finding{Kind: Shadowed, Entry: i, Winner: int(winner), By: slices.Compact(by), Witness: w})
 }
 
-// winner returns the entry that takes a request whose path is keyed; Table.none when none does. Predicates, which are the
-// application's, are not asked and count as saying no.
-func (t *Table) winner(q *Request) int32 {
-	s := search{t: t, best: t.none}
-	s.visit = func(rank int32) {
-		e := &t.entries[rank]
-		c := e.detail.criteria
-		if c.fn == nil && c.allows(q.Method) && c.match(q) && (e.kind != Regexp || e.detail.path.re.MatchString(q.text())) {
-			s.best = rank
+// addHidden notes an entry in whose place an equal one is in the index, with a request which that one takes, if there is a
+// method that has nobody else take it.
+func (v *verifier) addHidden(i int, w *Witness, ok bool) {
+	t := v.t
+	twin := t.listed[i].hidden
+	f := Finding{Kind: Shadowed, Entry: i, Winner: -1, By: []int{int(twin)}}
+	methods := t.entries[i].detail.criteria.data.methods
+	if methods == nil {
+		methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+	}
+	for _, m := range methods {
+		if !ok || v.visits < 0 {
+			break
+		}
+		w.Method = m
+		q := t.keyed(w.Request())
+		winner, cost := t.winner(&q)
+		v.visits -= cost
+		if winner != t.none && t.entries[winner].route == twin {
+			f.Winner, f.Witness = int(winner), *w
+			break
 		}
 	}
+	v.dead[i] = true // and not in the index, where it could take something
+	v.findings = append(v.findings, f)
+}
+
+// winner returns the entry that takes a request whose path is keyed; Table.none when none does. Predicates, which are the
+// application's, are not asked and count as saying no. cost is that of the search.
+func (t *Table) winner(q *Request) (rank int32, cost int) {
+	s := search{t: t, best: t.none}
+	s.visit = func(rank int32) {
+		cost++
+		e := &t.entries[rank]
+		c := e.detail.criteria
+		if c.fn != nil || !c.allows(q.Method) || !c.match(q) {
+			return
+		}
+		if e.kind == Regexp {
+			if cost += costExpression; !e.detail.path.re.MatchString(q.text()) {
+				return
+			}
+		}
+		s.best = rank
+	}
 	t.search(&s, q)
-	return s.best
+	return s.best, cost
 }
 
 // Matches tells whether the entry at a position in All matches q. Its predicate, if it has one, is not asked.

@@ -44,6 +44,44 @@ type demand struct {
 	hosts    [2]host
 	areas    [2]*area
 	criteria [2]*criteria
+	samples  [2]*samples
+	cost     int // of what was tried, see verifier.spend
+}
+
+// samples are the values to try for the conditions of criteria, one list for each: plain values, and a text for each
+// expression, which is made up once.
+type samples struct {
+	headers, query [][]string
+	weight         int // how many values there are in all conditions
+}
+
+func newSamples(c *criteria) *samples {
+	s := &samples{weight: len(c.snis) + len(c.data.methods)}
+	for _, x := range []struct {
+		to   *[][]string
+		from []Condition
+	}{{&s.headers, c.data.headers}, {&s.query, c.data.query}} {
+		for _, condition := range x.from {
+			*x.to = append(*x.to, sampleValues(condition.Values))
+			s.weight += len(condition.Values)
+		}
+	}
+	return s
+}
+
+func sampleValues(values []string) []string {
+	out := make([]string, 0, len(values))
+	for _, v := range values {
+		if expr, ok := strings.CutPrefix(v, "~"); ok {
+			tree, err := syntax.Parse(expr, syntax.Perl)
+			if err != nil {
+				continue
+			}
+			v = sampleText(tree)
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // witness returns a request that satisfies both sides, as far as one can be made up; predicates are not asked.
@@ -57,27 +95,29 @@ func (d *demand) witness() (w Witness, ok bool) {
 	if w.Host, w.Port, ok = mergeHosts(d.hosts[0], d.hosts[1]); !ok {
 		return w, false
 	}
-	if w.Path, ok = mergePaths(d.areas[0], d.areas[1]); !ok {
+	if w.Path, ok = d.path(); !ok {
 		return w, false
 	}
 	a, b := d.criteria[0], d.criteria[1]
-	headers, ok := values(a.headers, b.headers, a.data.headers, b.data.headers, takesHeader)
+	headers, ok := d.values(a.headers, b.headers, d.samples[0].headers, d.samples[1].headers, takesHeader)
 	if !ok {
 		return w, false
 	}
-	w.Header = http.Header{}
-	for name, v := range headers {
-		w.Header[name] = []string{v}
-	}
-	query, ok := values(a.query, b.query, a.data.query, b.data.query, takesQuery)
+	query, ok := d.values(a.query, b.query, d.samples[0].query, d.samples[1].query, takesQuery)
 	if !ok {
 		return w, false
 	}
-	params := url.Values{}
-	for name, v := range query {
-		params.Set(name, v)
+	w.Header = make(http.Header, len(headers))
+	for _, h := range headers {
+		w.Header[h.name] = []string{h.value}
 	}
-	w.Query = params.Encode()
+	if len(query) > 0 {
+		params := make(url.Values, len(query))
+		for _, q := range query {
+			params.Set(q.name, q.value)
+		}
+		w.Query = params.Encode()
+	}
 	return w, true
 }
 
@@ -154,13 +194,14 @@ func sampleHost(h host) string {
 	return something + ".invalid"
 }
 
-// mergePaths returns a canonical path of both areas.
-func mergePaths(a, b *area) (string, bool) {
-	for _, x := range [...]*area{a, b} {
-		path, ok := x.sample()
-		if ok && a.matches(path) && b.matches(path) {
-			return path, true
-		}
+// path returns a canonical path of both areas.
+func (d *demand) path() (string, bool) {
+	a, b := d.areas[0], d.areas[1]
+	if path, ok := a.sample(); ok && (a == b || d.takesPath(b, path)) {
+		return path, true
+	}
+	if path, ok := b.sample(); ok && a != b && d.takesPath(a, path) {
+		return path, true
 	}
 	if a.segments == nil || b.segments == nil {
 		return "", false
@@ -180,11 +221,26 @@ func mergePaths(a, b *area) (string, bool) {
 		}
 	}
 	path := "/" + strings.Join(segments, "/")
-	return path, a.matches(path) && b.matches(path)
+	return path, d.takesPath(a, path) && d.takesPath(b, path)
 }
 
-// sample returns a canonical path of the area.
-func (a *area) sample() (string, bool) {
+func (d *demand) takesPath(a *area, path string) bool {
+	if d.cost += costPath; a.kind == Regexp {
+		d.cost += costExpression
+	}
+	return a.matches(path)
+}
+
+// sample returns a canonical path of the area. It is made up once.
+func (a *area) sample() (path string, ok bool) {
+	if !a.sampled {
+		a.sampled = true
+		a.example, a.hasExample = a.makeUp()
+	}
+	return a.example, a.hasExample
+}
+
+func (a *area) makeUp() (string, bool) {
 	path := ""
 	switch a.kind {
 	case NoPath:
@@ -231,6 +287,7 @@ func (d *demand) sni() (string, bool) {
 		return "", true
 	}
 	for _, p := range slices.Concat(a, b) {
+		d.cost += (len(a) + len(b)) / 8
 		switch {
 		case p[0] == '.':
 			p = something + p
@@ -244,51 +301,53 @@ func (d *demand) sni() (string, bool) {
 	return "", false
 }
 
+// A setting is the value of a header field or a parameter.
+type setting struct{ name, value string }
+
 // values returns one value for each name that either side has a condition on.
-func values(a, b []matcher, dataA, dataB []Condition, takes func(m *matcher, v string) bool) (map[string]string, bool) {
-	out := make(map[string]string, len(a)+len(b))
-	for i := range a {
-		m, wanted := []*matcher{&a[i]}, dataA[i].Values
-		if j := slices.IndexFunc(b, func(o matcher) bool { return o.name == a[i].name }); j >= 0 {
-			m, wanted = append(m, &b[j]), slices.Concat(wanted, dataB[j].Values)
+func (d *demand) values(a, b []matcher, samplesA, samplesB [][]string, takes func(m *matcher, v string) bool) ([]setting, bool) {
+	var out []setting
+	add := func(x, y *matcher, wanted ...[]string) bool {
+		for _, list := range append(wanted, []string{something}) {
+			for _, v := range list {
+				d.cost += x.cost()
+				if !takes(x, v) {
+					continue
+				}
+				if y != nil {
+					if d.cost += y.cost(); !takes(y, v) {
+						continue
+					}
+				}
+				out = append(out, setting{x.name, v})
+				return true
+			}
 		}
-		v, ok := valueFor(m, wanted, takes)
-		if !ok {
+		return false
+	}
+	same := len(a) > 0 && len(b) > 0 && &a[0] == &b[0] // those of one entry, or shared
+	for i := range a {
+		j := -1
+		if !same {
+			j = slices.IndexFunc(b, func(o matcher) bool { return o.name == a[i].name })
+		}
+		if j < 0 && !add(&a[i], nil, samplesA[i]) || j >= 0 && !add(&a[i], &b[j], samplesA[i], samplesB[j]) {
 			return nil, false
 		}
-		out[a[i].name] = v
 	}
 	for j := range b {
-		if _, done := out[b[j].name]; done {
-			continue
-		}
-		v, ok := valueFor([]*matcher{&b[j]}, dataB[j].Values, takes)
-		if !ok {
+		if !same && !slices.ContainsFunc(a, func(o matcher) bool { return o.name == b[j].name }) && !add(&b[j], nil, samplesB[j]) {
 			return nil, false
 		}
-		out[b[j].name] = v
 	}
 	return out, true
 }
 
-func valueFor(matchers []*matcher, wanted []string, takes func(m *matcher, v string) bool) (string, bool) {
-	for _, v := range append(slices.Clone(wanted), something) {
-		if expr, ok := strings.CutPrefix(v, "~"); ok {
-			tree, err := syntax.Parse(expr, syntax.Perl)
-			if err != nil {
-				continue
-			}
-			v = sampleText(tree)
-		}
-		if !slices.ContainsFunc(matchers, func(m *matcher) bool { return !takes(m, v) }) {
-			return v, true
-		}
-	}
-	return "", false
-}
+// cost is that of comparing one value.
+func (m *matcher) cost() int { return costValue + len(m.plain)/8 + costExpression*len(m.regexp) }
 
 func takesHeader(m *matcher, v string) bool {
-	return canonical.ExactFieldValue(v) && m.matchHeader(http.Header{m.name: {v}})
+	return canonical.ExactFieldValue(v) && (m.any || m.matchField(v))
 }
 
 func takesQuery(m *matcher, v string) bool { return m.matchValue(url.QueryEscape(v)) }
