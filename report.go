@@ -75,7 +75,8 @@ const (
 	// UnsafeRetry is a warning: a handler that retries, whatever the method, is reached by methods that are not
 	// idempotent (RFC 9110 section 9.2.2). Handlers say so by a method RetriesUnsafe() bool.
 	UnsafeRetry FindingKind = "unsafe_retry"
-	// NoTimeout is a warning: a timeout of an upstream is switched off, for all its routes or by one of them.
+	// NoTimeout is a warning: a timeout of an upstream is switched off, by itself or by one of its routes, and nothing else
+	// bounds the requests of that route.
 	NoTimeout FindingKind = "no_timeout"
 	// NotAllChecked is a warning: the table is so large and its routes so alike that not all pairs were compared.
 	NotAllChecked FindingKind = "not_all_checked"

@@ -353,19 +353,24 @@ func (u *Upstream) conclude(w http.ResponseWriter, c *proxy.Call, end result) {
 	}
 }
 
-// limits returns the bounds of a request: the route's, then the upstream's, then the defaults.
+// limits returns the bounds of a request.
 func (u *Upstream) limits(c *proxy.Call) transport.Limits {
-	f := c.Forward.Timeouts
-	l := transport.Limits{
-		Connect:   firstSet(f.Connect, u.timeouts.Connect, DefaultConnectTimeout),
-		FirstByte: firstSet(f.FirstByte, u.timeouts.FirstByte, DefaultFirstByteTimeout),
-		Idle:      firstSet(f.Idle, u.timeouts.Idle, DefaultIdleTimeout),
+	b := u.bounds(c.Forward.Timeouts)
+	l := transport.Limits{Connect: b.Connect, FirstByte: b.FirstByte, Idle: b.Idle, Receiver: c}
+	if b.Total > 0 {
+		l.Deadline = time.Now().Add(b.Total)
 	}
-	if total := firstSet(f.Total, u.timeouts.Total, 0); total > 0 {
-		l.Deadline = time.Now().Add(total)
-	}
-	l.Receiver = c
 	return l
+}
+
+// bounds returns the timeouts in force below a route: the route's, then the upstream's, then the defaults.
+func (u *Upstream) bounds(route Timeouts) Timeouts {
+	return Timeouts{
+		Connect:   firstSet(route.Connect, u.timeouts.Connect, DefaultConnectTimeout),
+		FirstByte: firstSet(route.FirstByte, u.timeouts.FirstByte, DefaultFirstByteTimeout),
+		Idle:      firstSet(route.Idle, u.timeouts.Idle, DefaultIdleTimeout),
+		Total:     firstSet(route.Total, u.timeouts.Total, 0),
+	}
 }
 
 func firstSet(route, upstream, def time.Duration) time.Duration {

@@ -52,8 +52,10 @@ func TestValidate(t *testing.T) {
 	paths := func(p ...string) gateway.Match { return gateway.Match{Paths: p} }
 	public := route("open", say(""), paths("/o"))
 	public.Public = true
-	bounded := route("a", endless, paths("/a"))
-	bounded.Forward.Timeouts.Total = 1
+	total := upstreamFor(t, "total", gateway.Timeouts{Idle: -1, Total: 1})
+	limited := func(name string, h http.Handler, timeouts gateway.Timeouts) gateway.Route {
+		return gateway.Route{Name: name, Match: paths("/" + name), Handler: h, Forward: gateway.Forward{Timeouts: timeouts}}
+	}
 	for name, c := range map[string]struct {
 		config gateway.Config
 		want   []string
@@ -207,8 +209,19 @@ func TestValidate(t *testing.T) {
 			[]string{`warning no_timeout  []: gateway: upstream "endless": Timeouts.FirstByte, Idle is switched off, so that a target that hangs holds requests for ever; give a bound`},
 		},
 		"no timeout on one route": {
-			gateway.Config{Routes: []gateway.Route{{Name: "a", Handler: users, Forward: gateway.Forward{Timeouts: gateway.Timeouts{Connect: -1}}}}},
+			gateway.Config{Routes: []gateway.Route{limited("a", fork{users, users, orders}, gateway.Timeouts{Connect: -1})}},
 			[]string{`warning no_timeout a []: gateway: route "a": Forward.Timeouts.Connect is switched off, so that a target that hangs holds requests for ever; give a bound`},
+		},
+		"no timeout of the upstream, but for what routes say": {
+			gateway.Config{Routes: []gateway.Route{limited("a", endless, gateway.Timeouts{Idle: 1}), limited("b", endless, gateway.Timeouts{FirstByte: 1}), limited("c", endless, gateway.Timeouts{Total: 1})}},
+			[]string{`warning no_timeout  []: gateway: upstream "endless": Timeouts.FirstByte, Idle is switched off, so that a target that hangs holds requests for ever; give a bound`},
+		},
+		"timeouts of all routes": {gateway.Config{Routes: []gateway.Route{
+			limited("a", endless, gateway.Timeouts{FirstByte: 1, Idle: 1}), limited("b", endless, gateway.Timeouts{Total: 1}), limited("c", total, gateway.Timeouts{Idle: -1}),
+		}}, nil},
+		"no total timeout on a route that needs it": {
+			gateway.Config{Routes: []gateway.Route{limited("a", total, gateway.Timeouts{Total: -1}), limited("b", total, gateway.Timeouts{}), limited("c", users, gateway.Timeouts{Total: -1})}},
+			[]string{`warning no_timeout a []: gateway: route "a": Forward.Timeouts.Total is switched off, and Timeouts.Idle of upstream "total", too, so that a target that hangs holds requests for ever; give a bound`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -314,25 +314,15 @@ func authenticates(chain []Plugin) (provides, opaque bool) {
 func (c Config) checkUpstreams(r *collector) {
 	used := map[*Upstream]bool{}
 	opaque := false
+	held := endless{off: map[*Upstream][]string{}, said: map[string]bool{}}
 	for i, rt := range c.Routes {
 		for h := range leavesOf(rt.Handler) {
 			u, ok := h.(*Upstream)
-			if !ok {
-				opaque = true
-				continue
+			opaque = opaque || !ok
+			if u != nil {
+				used[u] = true
+				held.check(u, rt.Forward.Timeouts, rt.label(i), i, r)
 			}
-			if u == nil {
-				continue
-			}
-			if off := switchedOff(rt.Forward.Timeouts); off != "" {
-				r.addf(Finding{Kind: NoTimeout, Warning: true, Route: routeName(rt.label(i)), order: i},
-					"%s: Forward.Timeouts.%s is switched off, so that a target that hangs holds requests for ever; give a bound", rt.label(i), off)
-			}
-			if off := switchedOff(u.timeouts); off != "" && !used[u] {
-				r.addf(Finding{Kind: NoTimeout, Warning: true, order: -1},
-					"upstream %q: Timeouts.%s is switched off, so that a target that hangs holds requests for ever; give a bound", u.name, off)
-			}
-			used[u] = true
 		}
 	}
 	if !isNil(c.NotFound) {
@@ -341,30 +331,13 @@ func (c Config) checkUpstreams(r *collector) {
 			opaque, used[u] = opaque || !ok, true
 		}
 	}
+	held.report(r)
 	for i, o := range c.Owns {
 		if u, ok := o.(*Upstream); ok && u != nil && !used[u] && !opaque {
 			r.addf(Finding{Kind: UnusedUpstream, Warning: true, order: -1},
 				"Config.Owns[%d] is the upstream %q, which no route reaches; add a route, or leave it out", i, u.name)
 		}
 	}
-}
-
-// switchedOff names the timeouts that are: a total one is off by default.
-func switchedOff(t Timeouts) string {
-	var off []string
-	if t.Connect < 0 {
-		off = append(off, "Connect")
-	}
-	if t.FirstByte < 0 {
-		off = append(off, "FirstByte")
-	}
-	if t.Idle < 0 {
-		off = append(off, "Idle")
-	}
-	if t.Total > 0 {
-		return ""
-	}
-	return strings.Join(off, ", ")
 }
 
 // checkRetries looks for handlers that repeat what must not be repeated.
