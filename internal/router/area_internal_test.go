@@ -38,7 +38,7 @@ func TestAreasCover(t *testing.T) {
 	for _, p := range []string{"/", "/a", "/a/", "/ab", "/a:", "/a/b", "/a/b/"} {
 		written = append(written, Route{Prefixes: []string{p}})
 	}
-	for _, p := range []string{"/", "/a", "/a/b", "/a$", "(/a|/b)", "(?i)/A", "^/a/", "/[ab]/b", ".*b", "/a/.*b"} {
+	for _, p := range []string{"/", "/a", "/a/b", "/a$", "(/a|/b)", "(?i)/A", "^/a/", "/[ab]/b", ".*b", "/a/.*b", ".*", "/(.*)", "/a.*", "/ab?", "/a(/b)?$", "/a+", "/a{2}|/a/"} {
 		written = append(written, Route{Regexps: []string{p}})
 	}
 	paths := universe()

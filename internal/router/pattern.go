@@ -4,6 +4,7 @@ import (
 	"errors"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,7 +71,7 @@ type path struct {
 	text     int    // bytes of literal text, the measure of "longer pattern"
 
 	re       *regexp.Regexp // anchored
-	whole    bool           // the expression is its literal: it matches what begins with that
+	whole    bool           // it matches whatever begins with literal
 	captures int
 	priority int
 	params   []param
@@ -213,7 +214,9 @@ func parseRegexp(written string, priority int) (*path, *fault) {
 		return nil, &fault{"does not compile: " + err.Error(), "use a simpler expression"}
 	}
 	p := &path{kind: Regexp, shape: written, priority: priority, re: re, captures: re.NumSubexp()}
-	p.literal, p.whole = literalPrefix(tree)
+	var x extent
+	p.literal, x = literalPrefix(tree, true)
+	p.whole = x != more
 	if p.literal != "" && p.literal[0] != '/' {
 		return nil, &fault{"can match no path", "begin it with a slash, as every path does"}
 	}
@@ -244,39 +247,83 @@ func lowerEscape(s string) int {
 	return -1
 }
 
-// literalPrefix returns the text every match of an expression begins with, and whether the whole expression is that
-// text. Package regexp computes the same, but not for anchored expressions and not through captures.
-func literalPrefix(re *syntax.Regexp) (prefix string, whole bool) {
+// An extent is what an expression, which is anchored at its start only, matches beside the text all its matches begin with.
+type extent uint8
+
+const (
+	more    extent = iota // there are conditions on what follows
+	exactly               // the text itself, and nothing more: what follows in the expression follows the text
+	begins                // the text and whatever follows: the rest of the expression may match nothing
+)
+
+// literalPrefix returns the text every match of an expression begins with, and what else it asks for. atStart says that
+// nothing stands before it. Package regexp computes the text, but not for anchored expressions and not through captures.
+func literalPrefix(re *syntax.Regexp, atStart bool) (string, extent) {
 	switch re.Op {
-	case syntax.OpEmptyMatch, syntax.OpBeginText:
-		return "", true
+	case syntax.OpEmptyMatch:
+		return "", exactly
+	case syntax.OpBeginText:
+		if atStart {
+			return "", exactly
+		}
 	case syntax.OpLiteral:
-		if re.Flags&syntax.FoldCase != 0 {
-			return "", false
+		if re.Flags&syntax.FoldCase == 0 {
+			return string(re.Rune), exactly
 		}
-		return string(re.Rune), true
 	case syntax.OpCapture:
-		return literalPrefix(re.Sub[0])
-	case syntax.OpPlus:
-		prefix, _ = literalPrefix(re.Sub[0])
-		return prefix, false
-	case syntax.OpRepeat:
-		if re.Min == 0 {
-			return "", false
+		return literalPrefix(re.Sub[0], atStart)
+	case syntax.OpPlus, syntax.OpRepeat:
+		if re.Op == syntax.OpRepeat && re.Min == 0 {
+			break
 		}
-		prefix, _ = literalPrefix(re.Sub[0])
-		return prefix, false
+		prefix, x := literalPrefix(re.Sub[0], atStart)
+		if x == more || re.Op == syntax.OpRepeat && re.Min > 1 {
+			return prefix, more
+		}
+		return prefix, begins // once will do
 	case syntax.OpConcat:
-		for _, sub := range re.Sub {
-			more, all := literalPrefix(sub)
-			prefix += more
-			if !all {
-				return prefix, false
-			}
-		}
-		return prefix, true
+		return literalConcat(re.Sub, atStart)
 	default:
-		return "", false
+	}
+	if optional(re) {
+		return "", begins
+	}
+	return "", more
+}
+
+func literalConcat(parts []*syntax.Regexp, atStart bool) (prefix string, x extent) {
+	x = exactly
+	for _, part := range parts {
+		switch {
+		case x == exactly:
+			var text string
+			text, x = literalPrefix(part, atStart && prefix == "")
+			prefix += text
+		case !optional(part):
+			return prefix, more
+		}
+		if x == more {
+			return prefix, more
+		}
+	}
+	return prefix, x
+}
+
+// optional tells whether an expression matches nothing at all, wherever that is asked.
+func optional(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpEmptyMatch, syntax.OpStar, syntax.OpQuest:
+		return true
+	case syntax.OpRepeat:
+		return re.Min == 0 || optional(re.Sub[0])
+	case syntax.OpPlus, syntax.OpCapture:
+		return optional(re.Sub[0])
+	case syntax.OpConcat:
+		return !slices.ContainsFunc(re.Sub, func(sub *syntax.Regexp) bool { return !optional(sub) })
+	case syntax.OpAlternate:
+		return slices.ContainsFunc(re.Sub, optional)
+	default: // among them what looks at where it stands: ^, $, \b
+		return false
 	}
 }
 
