@@ -59,9 +59,10 @@ func (t *Table) Candidates(q *Request, limit int) (list []Candidate, total int) 
 	q = &k
 	var here, elsewhere []int32
 	plain := host{kind: hostExact, name: q.Host, port: q.Port}
+	text := q.text()
 	s := search{t: t, best: t.none}
 	s.visit = func(rank int32) {
-		if e := &t.entries[rank]; e.kind == Regexp && !e.detail.path.re.MatchString(q.text()) {
+		if e := &t.entries[rank]; e.kind == Regexp && !e.detail.path.re.MatchString(text) {
 			return
 		}
 		if t.listed[rank].host.covers(plain) {

@@ -181,6 +181,28 @@ func nodeOf(nodes *map[string]*hostNode, name string) *hostNode {
 	return node
 }
 
+// of returns the path index of a pattern, nil when there is none.
+func (x *hostIndex) of(h host) *pathIndex {
+	var node *hostNode
+	switch h.kind {
+	case hostExact:
+		node = x.exact[h.name]
+	case hostSuffix:
+		node = x.suffix.nodes[h.name]
+	case hostPrefix:
+		node = x.prefix.nodes[h.name]
+	case hostAny:
+	}
+	switch {
+	case node == nil:
+		return nil
+	case h.port != "":
+		return node.ports[h.port]
+	default:
+		return node.plain
+	}
+}
+
 // finish prepares all path indexes for look-ups.
 func (x *hostIndex) finish() {
 	for _, nodes := range []map[string]*hostNode{x.exact, x.suffix.nodes, x.prefix.nodes} {

@@ -156,6 +156,11 @@ func (x *pathIndex) finish() {
 	slices.SortFunc(x.shapes, func(a, b *shape) int { return cmp.Compare(a.best, b.best) })
 }
 
+// width is how many keys a search asks for.
+func (x *pathIndex) width() int {
+	return len(x.regexps.lengths) + len(x.shapes) + len(x.prefixes.lengths)
+}
+
 // leadingLiterals returns how many literal segments a pattern begins with if only parameters follow, and otherwise -1.
 func leadingLiterals(p *path) int {
 	leading := 0

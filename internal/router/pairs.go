@@ -4,6 +4,7 @@ import (
 	"iter"
 	"math/bits"
 	"slices"
+	"strings"
 )
 
 // fewPairs is up to how many pairs of a list are all tried, because it is not worth while to look for what divides it.
@@ -150,9 +151,7 @@ func (v *verifier) dividing(list []int) (best trait, pairs int) {
 
 // byText is a list of expressions by the text their matches begin with.
 type byText struct {
-	grouped[string]
-
-	lengths []int // of the texts
+	grouped[string] // its keys in order, so that a text comes after those it begins with
 }
 
 func (v *verifier) byText(list []int) *byText {
@@ -160,49 +159,46 @@ func (v *verifier) byText(list []int) *byText {
 	for _, i := range list {
 		x.add(v.areas[i].text, i)
 	}
-	for _, text := range x.keys {
-		x.lengths = append(x.lengths, len(text))
-	}
-	slices.Sort(x.lengths)
-	x.lengths = slices.Compact(x.lengths)
+	slices.Sort(x.keys)
 	return &x
 }
 
-// beginnings yields the texts with which one begins, itself not among them.
-func (x *byText) beginnings(text string) iter.Seq[[]int] {
-	return func(yield func([]int) bool) {
-		for _, n := range x.lengths {
-			if n >= len(text) || len(x.lists[text[:n]]) > 0 && !yield(x.lists[text[:n]]) {
-				return
-			}
+// walk calls f for each text, with the expressions that have it and those that have a text it begins with, until f returns
+// false.
+func (x *byText) walk(f func(own []int, shorter [][]int) bool) bool {
+	var texts []string
+	var lists [][]int
+	for _, text := range x.keys {
+		for len(texts) > 0 && !strings.HasPrefix(text, texts[len(texts)-1]) {
+			texts, lists = texts[:len(texts)-1], lists[:len(lists)-1]
 		}
+		own := x.lists[text]
+		if !f(own, lists) {
+			return false
+		}
+		texts, lists = append(texts, text), append(lists, own)
 	}
+	return true
 }
 
 // pairs counts those of which one's text begins with the other's.
 func (x *byText) pairs() int {
 	n := 0
-	for _, text := range x.keys {
-		own := len(x.lists[text])
-		n += own * (own - 1) / 2
-		for list := range x.beginnings(text) {
-			n += own * len(list)
+	x.walk(func(own []int, shorter [][]int) bool {
+		n += len(own) * (len(own) - 1) / 2
+		for _, list := range shorter {
+			n += len(own) * len(list)
 		}
-	}
+		return true
+	})
 	return n
 }
 
 // each calls f for these pairs, until it returns false.
 func (x *byText) each(f func(a, b int) bool) bool {
-	for _, text := range x.keys {
-		own := x.lists[text]
+	return x.walk(func(own []int, shorter [][]int) bool {
 		for n, a := range own {
-			for _, b := range own[n+1:] {
-				if !f(a, b) {
-					return false
-				}
-			}
-			for list := range x.beginnings(text) {
+			for _, list := range append(shorter[:len(shorter):len(shorter)], own[n+1:]) {
 				for _, b := range list {
 					if !f(a, b) {
 						return false
@@ -210,8 +206,8 @@ func (x *byText) each(f func(a, b int) bool) bool {
 				}
 			}
 		}
-	}
-	return true
+		return true
+	})
 }
 
 // mark gives each segment a number, so that patterns are compared in any of their segments without making texts of these.

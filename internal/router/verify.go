@@ -109,7 +109,11 @@ func (v *verifier) findShadow(i int) {
 		v.addHidden(i, &w, ok)
 		return
 	}
-	if !ok || v.visits < 0 {
+	if v.visits -= v.width(i) / 16; v.visits < 0 {
+		v.gaveUp = true
+		return
+	}
+	if !ok {
 		return
 	}
 	t, c := v.t, d.criteria[0]
@@ -160,6 +164,17 @@ func (v *verifier) findShadow(i int) {
 	slices.Sort(by)
 	v.dead[i], v.anyDead = true, true
 	v.findings = append(v.findings, Finding{Kind: Shadowed, Entry: i, Winner: int(winner), By: slices.Compact(by), Witness: w})
+}
+
+// width is how many parts of the index are asked, more or less, in a search for requests of entry i.
+func (v *verifier) width(i int) int {
+	n := v.t.rest.width()
+	if v.t.hosts != nil {
+		if x := v.t.hosts.of(v.t.listed[i].host); x != nil {
+			n += x.width()
+		}
+	}
+	return n
 }
 
 // addHidden notes an entry in whose place an equal one is in the index, with a request which that one takes, if there is a
