@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/internal/proxy"
@@ -108,10 +110,11 @@ func (t *table) explain(r *http.Request) Explanation {
 	e.Path = short(v.x.Path())
 	e.PathChanges = canonical.Changes(sentPath(r), v.x.Path())
 	q := t.query(v.visit, v.r)
-	err := e.candidates(&q)
-	var m router.Match
-	if err == nil {
-		_, err = t.lookup(v.visit, v.r, &m)
+	entries := e.candidates(&q)
+	m := router.Match{Entry: -1}
+	_, err := t.lookup(v.visit, v.r, &m, panicLogger{slog.New(slog.DiscardHandler)})
+	if i := slices.Index(entries, m.Entry); i >= 0 && err == nil {
+		e.Candidates[i].Wins = true
 	}
 	in := v.visit.Bind(v.r)
 	e.ask(scopeGateway, t.plugins, in)
@@ -143,23 +146,15 @@ func (e *explainer) concluded() Explanation {
 	return e.Explanation
 }
 
-// candidates returns an error when a predicate, which is the application's, panics.
-func (e *explainer) candidates(q *router.Request) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = panicked(v)
-		}
-	}()
+// candidates lists candidates, and returns their positions in the index.
+func (e *explainer) candidates(q *router.Request) (entries []int) {
 	list, total := e.table.index.Candidates(q, maxCandidates)
-	won := false
 	for _, c := range list {
-		x := e.table.candidate(c)
-		x.Wins = !won && c.Failed == router.Nothing
-		won = won || x.Wins
-		e.Candidates = append(e.Candidates, x)
+		e.Candidates = append(e.Candidates, e.table.candidate(c))
+		entries = append(entries, c.Entry)
 	}
 	e.CandidatesMore = total - len(list)
-	return nil
+	return entries
 }
 
 // candidate words what the router says.
@@ -185,7 +180,11 @@ func (t *table) candidate(c router.Candidate) Candidate {
 		}
 	case router.ByPath:
 		x.Wants = e.Pattern
-	case router.ByPredicate, router.Nothing:
+	case router.ByPredicate:
+		if c.Panicked {
+			x.Wants = "not to panic"
+		}
+	case router.Nothing:
 	}
 	return x
 }

@@ -475,3 +475,30 @@ type twice struct{}
 
 func (h twice) Handlers() []http.Handler                   { return []http.Handler{h, h} }
 func (twice) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+// TestExplainCandidates: predicates are asked also where they decide nothing, and only those that decide matter.
+func TestExplainCandidates(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	gw := gateway.Must(gateway.New(gateway.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Routes: []gateway.Route{
+		{Name: "a", Match: gateway.Match{Paths: []string{"/a"}, Methods: []string{"GET"}}, Handler: say("")},
+		{Name: "b", Match: gateway.Match{Func: func(r *http.Request) bool { return r.Header["X-Kind"][0] == "b" }}, Handler: say("")},
+		{Name: "c", Match: gateway.Match{Paths: []string{"/:x/b/*rest"}, Query: map[string][]string{"q": nil}}, Handler: say("")},
+		{Name: "d", Match: gateway.Match{Paths: []string{"/a/c"}, Headers: map[string][]string{"X-Kind": nil}}, Handler: say("")},
+	}}))
+	e := gw.Explain(get("/a"))
+	require.Equal(t, "a", e.Route, "the panic of one that comes later changes nothing")
+	require.Equal(t, []gateway.Candidate{
+		{Route: "a", Pattern: "/a", Methods: []string{"GET"}, Wins: true},
+		{Route: "b", Failed: "predicate", Wants: "not to panic"},
+	}, e.Candidates)
+	require.Contains(t, e.String(), "its predicate panics")
+	e = gw.Explain(get("/none"))
+	require.Equal(t, "gateway: refused panic 500", e.Outcome)
+	require.Empty(t, log.String())
+	e = gw.Explain(ask(http.MethodGet, "/a/b", "X-Kind", "other"))
+	require.Len(t, e.Nearest, 2, "those that match are no near misses")
+	for _, n := range e.Nearest {
+		require.NotEqual(t, "c", n.Route)
+	}
+}

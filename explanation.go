@@ -216,6 +216,8 @@ func (c Candidate) row() []string {
 	switch {
 	case c.Wins:
 		mark, why = ">", "takes it"
+	case c.Failed == "predicate" && c.Wants != "":
+		why = "its predicate panics"
 	case c.Failed == "predicate":
 		why = "its predicate says no"
 	case c.Failed != "":

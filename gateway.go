@@ -189,7 +189,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		by = "gateway"
 		var m router.Match
-		h, err = t.lookup(v, r, &m)
+		h, err = t.lookup(v, r, &m, t.log)
 	}
 	r = v.Bind(r)
 	if err != nil {

@@ -219,12 +219,12 @@ func (t *table) query(v policy.Visit, r *http.Request) router.Request {
 }
 
 // lookup finds the handler for a request that passed the entry, and tells the request and its Exchange. m describes what
-// was found.
-func (t *table) lookup(v policy.Visit, r *http.Request, m *router.Match) (_ http.Handler, err error) {
+// was found. That a predicate panics is logged.
+func (t *table) lookup(v policy.Visit, r *http.Request, m *router.Match, log panicLogger) (_ http.Handler, err error) {
 	defer func() {
 		// A predicate is the application's code.
 		if p := recover(); p != nil {
-			t.log.log(r.Context(), p)
+			log.log(r.Context(), p)
 			err = panicked(p)
 		}
 	}()

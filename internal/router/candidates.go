@@ -49,34 +49,25 @@ type Candidate struct {
 	// Failed says which condition does not hold, and Condition is it where it is one on a header or a parameter.
 	Failed    Criterion
 	Condition Condition
+	// Panicked says that the predicate did not even say no.
+	Panicked bool
 }
 
 // Candidates lists, in order of precedence, the entries whose path matches q, whatever their host, and total says how many
 // there are. No more than limit are listed: those at the request's own host before others, and the one that takes the
-// request in any case. Predicates are asked as in a Lookup.
+// request in any case. Predicates are asked, those behind that one, too.
 func (t *Table) Candidates(q *Request, limit int) (list []Candidate, total int) {
 	k := t.keyed(q)
 	q = &k
 	var here, elsewhere []int32
 	plain := host{kind: hostExact, name: q.Host, port: q.Port}
-	text := q.text()
-	s := search{t: t, best: t.none}
-	s.visit = func(rank int32) {
-		if e := &t.entries[rank]; e.kind == Regexp && !e.detail.path.re.MatchString(text) {
-			return
-		}
+	t.eachByPath(q, func(rank int32) {
 		if t.listed[rank].host.covers(plain) {
 			here = append(here, rank)
 		} else {
 			elsewhere = append(elsewhere, rank)
 		}
-	}
-	t.rest.search(&s, q)
-	if t.hosts != nil {
-		for index := range t.hosts.all() {
-			index.search(&s, q)
-		}
-	}
+	})
 	total = len(here) + len(elsewhere)
 	slices.Sort(here)
 	slices.Sort(elsewhere)
@@ -99,6 +90,23 @@ func (t *Table) Candidates(q *Request, limit int) (list []Candidate, total int) 
 		}
 	}
 	return list, total
+}
+
+// eachByPath calls f with the entries whose path matches q, in no order; q is keyed.
+func (t *Table) eachByPath(q *Request, f func(rank int32)) {
+	text := q.text()
+	s := search{t: t, best: t.none}
+	s.visit = func(rank int32) {
+		if e := &t.entries[rank]; e.kind != Regexp || e.detail.path.re.MatchString(text) {
+			f(rank)
+		}
+	}
+	t.rest.search(&s, q)
+	if t.hosts != nil {
+		for index := range t.hosts.all() {
+			index.search(&s, q)
+		}
+	}
 }
 
 // all yields the path indexes of all hosts, in no order.
@@ -133,26 +141,35 @@ func (t *Table) candidate(rank int32, plain host, q *Request) Candidate {
 	case c.snis != nil && !matchSNI(c.snis, q.SNI):
 		x.Failed = BySNI
 	default:
-		x.Failed, x.Condition = c.firstFailed(q)
+		x.Failed, x.Condition, x.Panicked = c.firstFailed(q)
 	}
 	return x
 }
 
-func (c *criteria) firstFailed(q *Request) (Criterion, Condition) {
+// firstFailed looks at the conditions that are not the request line's.
+func (c *criteria) firstFailed(q *Request) (failed Criterion, at Condition, panicked bool) {
 	for i := range c.headers {
 		if q.HTTP == nil || !c.headers[i].matchHeader(q.HTTP.Header) {
-			return ByHeader, c.data.headers[i]
+			return ByHeader, c.data.headers[i], false
 		}
 	}
 	for i := range c.query {
 		if q.HTTP == nil || q.HTTP.URL == nil || !c.query[i].matchQuery(q.HTTP.URL.RawQuery) {
-			return ByQuery, c.data.query[i]
+			return ByQuery, c.data.query[i], false
 		}
 	}
-	if c.fn != nil && (q.HTTP == nil || !c.fn(q.HTTP)) {
-		return ByPredicate, Condition{}
+	if c.fn == nil {
+		return Nothing, Condition{}, false
 	}
-	return Nothing, Condition{}
+	defer func() {
+		if recover() != nil {
+			failed, at, panicked = ByPredicate, Condition{}, true
+		}
+	}()
+	if q.HTTP == nil || !c.fn(q.HTTP) {
+		return ByPredicate, Condition{}, false
+	}
+	return Nothing, Condition{}, false
 }
 
 // Nearest lists up to limit entries at the request's host whose path does not match and is most like the one asked for,
@@ -164,10 +181,14 @@ func (t *Table) Nearest(q *Request, limit int) []Candidate {
 	var best []near
 	path := canonical.MatchKey(q.Path)
 	plain := host{kind: hostExact, name: q.Host, port: q.Port}
+	matching := map[int]bool{}
+	k := t.keyed(q)
+	t.eachByPath(&k, func(rank int32) { matching[int(rank)] = true })
 	for rank := range t.entries {
 		e := &t.entries[rank]
 		common := commonPrefix(e.pattern, path)
-		if common < 2 || len(best) == limit && common < best[limit-1].common || e.kind == Regexp || !t.listed[rank].host.covers(plain) {
+		if common < 2 || len(best) == limit && common < best[limit-1].common || e.kind == Regexp ||
+			!t.listed[rank].host.covers(plain) || matching[rank] {
 			continue
 		}
 		n := near{rank, common, len(e.pattern) - common}
