@@ -194,7 +194,7 @@ func (v *verifier) tryPair(a, b int, seen map[[2]int32]bool) bool {
 	}
 	q := t.keyed(w.Request())
 	winner, cost := t.winner(&q)
-	if v.work -= costLookup + cost + v.width(a)/16; winner != int32(a) {
+	if v.work -= costLookup + cost + v.searchCost(a, &w); winner != int32(a) {
 		return true // a third one takes it
 	}
 	seen[routes] = true

@@ -109,7 +109,7 @@ func (v *verifier) findShadow(i int) {
 		v.addHidden(i, &w, ok)
 		return
 	}
-	if v.visits -= v.width(i) / 16; v.visits < 0 {
+	if v.visits -= v.searchCost(i, &w); v.visits < 0 {
 		v.gaveUp = true
 		return
 	}
@@ -166,15 +166,15 @@ func (v *verifier) findShadow(i int) {
 	v.findings = append(v.findings, Finding{Kind: Shadowed, Entry: i, Winner: int(winner), By: slices.Compact(by), Witness: w})
 }
 
-// width is how many parts of the index are asked, more or less, in a search for requests of entry i.
-func (v *verifier) width(i int) int {
+// searchCost is that of a search for a request of entry i, beside the entries looked at.
+func (v *verifier) searchCost(i int, w *Witness) int {
 	n := v.t.rest.width()
 	if v.t.hosts != nil {
 		if x := v.t.hosts.of(v.t.listed[i].host); x != nil {
 			n += x.width()
 		}
 	}
-	return n
+	return n * (8 + len(w.Path)/64) / 64
 }
 
 // addHidden notes an entry in whose place an equal one is in the index, with a request which that one takes, if there is a
@@ -216,7 +216,7 @@ func (t *Table) winner(q *Request) (rank int32, cost int) {
 			return
 		}
 		if e.kind == Regexp {
-			if cost += costExpression; !e.detail.path.re.MatchString(q.text()) {
+			if cost += costExpression + len(q.Path); !e.detail.path.re.MatchString(q.text()) {
 				return
 			}
 		}

@@ -226,7 +226,7 @@ func (d *demand) path() (string, bool) {
 
 func (d *demand) takesPath(a *area, path string) bool {
 	if d.cost += costPath; a.kind == Regexp {
-		d.cost += costExpression
+		d.cost += costExpression + len(path)
 	}
 	return a.matches(path)
 }
@@ -308,6 +308,9 @@ type setting struct{ name, value string }
 func (d *demand) values(a, b []matcher, samplesA, samplesB [][]string, takes func(m *matcher, v string) bool) ([]setting, bool) {
 	var out []setting
 	add := func(x, y *matcher, wanted ...[]string) bool {
+		if y != nil && x.listed() && y.listed() {
+			wanted = [][]string{common(wanted[0], wanted[1])}
+		}
 		for _, list := range append(wanted, []string{something}) {
 			for _, v := range list {
 				d.cost += x.cost()
@@ -341,6 +344,23 @@ func (d *demand) values(a, b []matcher, samplesA, samplesB [][]string, takes fun
 		}
 	}
 	return out, true
+}
+
+// common returns what two sorted lists of values have in common.
+func common(a, b []string) (both []string) {
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		switch {
+		case a[i] == b[j]:
+			both = append(both, a[i])
+			i++
+			j++
+		case a[i] < b[j]:
+			i++
+		default:
+			j++
+		}
+	}
+	return both
 }
 
 // cost is that of comparing one value.
