@@ -28,5 +28,25 @@
 // Everything here works inside a testing/synctest bubble, where a minute passes in no time; make the upstream inside
 // the bubble, and close it and the gateway's upstream before the bubble ends.
 //
+// # Properties
+//
+// [Properties] is for property tests with pgregory.net/rapid. It draws requests, route tables and upstream scripts, and has
+// oracles for what must hold whatever is drawn: [Properties.CheckLimiter] for limiters, [Properties.CheckRoutes] for tables,
+// [Properties.CheckExchange] for a whole gateway, or any handler with policies before an upstream:
+//
+//	func TestNobodyGetsPast(t *testing.T) {
+//		p := gatewaytest.Properties{Headers: map[string][]string{"Apikey": {"k", "wrong"}}}
+//		rapid.Check(t, func(t *rapid.T) {
+//			users.Script(p.Script().Draw(t, "script")...)
+//			p.CheckExchange(t, gw, users)
+//		})
+//	}
+//
+// An oracle fails the test with all that is needed to see why: the request, the table, what was expected. That something
+// passed is no proof of the opposite: a limiter that refuses everything keeps every bound, and a table that no request
+// reaches follows every rule.
+//
+// Importing this package adds rapid's flags, which begin with -rapid, to a test binary.
+//
 // It is for tests: an Upstream keeps everything it gets in memory.
 package gatewaytest
