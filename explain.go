@@ -28,8 +28,8 @@ const (
 // Explain says what the gateway would do with r and why, without doing it: which route takes it and why no other does,
 // what its plugins would decide, and which targets it could be sent to. Nothing is counted, logged, sent or changed, also
 // not r; the predicates of routes and the Preview methods of plugins are called, and these may ask a store. When one
-// panics, only its own say is missing. A body is looked at only where r.GetBody is set; without it, a plugin that looks
-// for something there finds nothing.
+// panics, only its own say is missing. A body is looked at only where r.GetBody is set; without it, a plugin that reads
+// bodies and finds nothing elsewhere cannot tell what it would decide.
 //
 // r is a request as it would arrive, with the context it would have. It is taken for that also when it has passed an entry
 // already: then the explanation believes no more of what it says about its client than that entry did.
@@ -54,6 +54,7 @@ type visitor struct {
 	x     *policy.Exchange
 	err   error // of the entry
 	visit policy.Visit
+	blind bool // there is a body that cannot be looked at
 	leave func()
 }
 
@@ -65,10 +66,10 @@ func (t *table) admit(r *http.Request) visitor {
 	if v.r.Header == nil {
 		v.r.Header = http.Header{}
 	}
-	v.r.Body = http.NoBody
+	v.r.Body, v.blind = http.NoBody, r.Body != nil && r.Body != http.NoBody
 	if r.GetBody != nil {
 		if body, err := r.GetBody(); err == nil {
-			v.r.Body = body
+			v.r.Body, v.blind = body, false
 		}
 	}
 	v.visit, v.err = t.entry.Enter(nowhere{http.Header{}}, v.r)
@@ -93,6 +94,7 @@ type explainer struct {
 	Explanation
 
 	table *table
+	blind bool     // see visitor
 	ended *Verdict // by the first plugin that would not pass it on
 }
 
@@ -100,6 +102,7 @@ func (t *table) explain(r *http.Request) Explanation {
 	e := explainer{Explanation: Explanation{Version: t.version, Request: requestSummary(r)}, table: t}
 	v := t.admit(r)
 	defer v.leave()
+	e.blind = v.blind
 	e.Client = clientSummary(v.x)
 	e.Deleted, e.DeletedMore = deleted(r.Header, v.r.Header)
 	if v.err != nil {
@@ -233,7 +236,7 @@ func (e *explainer) ask(scope string, plugins []Plugin, r *http.Request) {
 		x := describePlugin(p)
 		x.Scope, x.Reached = scope, e.ended == nil
 		if x.Reached {
-			if d, ok := preview(p, r); ok {
+			if d, ok := preview(p, r); ok && !(e.blind && x.BuffersRequest && d.Verdict == policy.Refused) {
 				v := verdictOf(d)
 				x.Preview = &v
 				if d.Verdict == policy.Refused || d.Verdict == policy.Answered {

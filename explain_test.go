@@ -228,6 +228,8 @@ func TestExplainBodies(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "apikey=good", string(body))
 	r.GetBody = nil
+	require.Nil(t, gw.Explain(r).Plugins[0].Preview, "the key may be in the body, which cannot be looked at")
+	r.Body = http.NoBody
 	require.Equal(t, "key-auth: refused no_credential 401", gw.Explain(r).Outcome)
 }
 

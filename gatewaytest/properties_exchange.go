@@ -37,13 +37,17 @@ func (p Properties) CheckExchange(t *rapid.T, gw http.Handler, upstreams ...*Ups
 	t.Helper()
 	x, r := policy.Ensure(p.Request().Draw(t, "request"))
 	text := requestText(r)
+	before := make([]int, len(upstreams))
+	for i, u := range upstreams {
+		before[i] = len(u.since(0))
+	}
 	tag := rand.Text()
 	r.Header.Set(tagField, tag)
 	x.OnTry(tagged(tag))
 	res := Do(gw, r)
 	res.Body.Close()
-	for _, u := range upstreams {
-		for _, got := range u.Requests() {
+	for i, u := range upstreams {
+		for _, got := range u.since(before[i]) {
 			if !slices.Contains(got.Header[tagField], tag) {
 				continue
 			}
@@ -53,6 +57,13 @@ func (p Properties) CheckExchange(t *rapid.T, gw http.Handler, upstreams ...*Ups
 			}
 		}
 	}
+}
+
+// since returns what reached u after the first n requests. Read-only.
+func (u *Upstream) since(n int) []Request {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clip(u.requests[n:])
 }
 
 // tagField tells the request of one check from others. The entry and the policies let it pass.

@@ -84,12 +84,12 @@ func (n neighbourhood) meet(t *rapid.T, a *asked, m gateway.Match) {
 	}
 	for _, name := range names(m.Headers) {
 		if most(name) {
-			a.header[http.CanonicalHeaderKey(name)] = []string{n.value(t, m.Headers[name], n.Headers[name], true)}
+			a.header.Add(name, n.value(t, m.Headers[name], n.Headers[name], true))
 		}
 	}
 	for _, name := range names(m.Query) {
 		if most(name) {
-			a.query[name] = []string{n.value(t, m.Query[name], n.Query[name], false)}
+			a.query.Add(name, n.value(t, m.Query[name], n.Query[name], false))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -76,7 +77,7 @@ func accepted(routes []gateway.Route) []gateway.Route {
 func (p Properties) match(t *rapid.T) gateway.Match {
 	m := gateway.Match{
 		Hosts:   some(t, "hosts", p.hostPatterns()),
-		Methods: some(t, "methods", p.methodsOfRoutes()),
+		Methods: p.someMethods(t),
 	}
 	for range sample(t, "paths", 1, 0, 2, 3) {
 		m.Paths = append(m.Paths, p.pattern(t))
@@ -94,10 +95,10 @@ func (p Properties) match(t *rapid.T) gateway.Match {
 	if oneIn(t, 6, "snis") {
 		m.SNIs = some(t, "sni", p.serverNames())
 	}
-	if oneIn(t, 4, "headers") {
+	if oneIn(t, 3, "headers") {
 		m.Headers = conditions(t, p.Headers)
 	}
-	if oneIn(t, 4, "query") {
+	if oneIn(t, 3, "query") {
 		m.Query = conditions(t, p.Query)
 	}
 	if oneIn(t, 8, "predicate") {
@@ -109,6 +110,15 @@ func (p Properties) match(t *rapid.T) gateway.Match {
 		)
 	}
 	return m
+}
+
+// someMethods draws methods of a route, often GET or HEAD alone, since these two have to do with each other.
+func (p Properties) someMethods(t *rapid.T) []string {
+	methods := p.methodsOfRoutes()
+	if alone := sample(t, "methods alone", "", "", "GET", "HEAD"); slices.Contains(methods, alone) {
+		return []string{alone}
+	}
+	return some(t, "methods", methods)
 }
 
 // mixed draws criteria of each kind from one of two routes, mostly from the second.

@@ -16,13 +16,13 @@ import (
 // What p does for requests it accepts it does as ever: it sets an identity, header fields and counters. For one it would
 // have refused it does none of this, so that an authentication method under ReportOnly leaves callers without a valid
 // credential unauthenticated, and their credential in the request. In a p that is made of several plugins, those inside
-// the one that would have refused are left out. Name and contract are those of p; that it may provide a fact to some
-// requests only is for those who compare contracts.
+// the one that would have refused are left out. Name and contract are those of p; a gateway takes a fact that only p
+// provides for unproven.
 //
-// Some refusals cannot be undone, and stay real: answers by other means than Refuse and [RefuseWith]; refusals of a request
-// that p makes of its own, with a header and a writer of its own, in order to ask somebody; and refusals when what is
-// inside p was called already and nothing of its answer was sent, as by a p that gives up waiting for it. If something was
-// sent, p only reports.
+// Some refusals stay real: answers by other means than Refuse and [RefuseWith]; refusals of a request that p makes of its
+// own, with a header and a writer of its own, in order to ask somebody; and refusals when what is inside p was called
+// already and nothing of its answer was sent, as by a p that gives up waiting for it. If something was sent, p only reports.
+// What is inside p has to get the context that p got, or one made from it, or is not known to have been called.
 //
 // A nil p passes every request on; a gateway refuses it, as it does a nil plugin. ReportOnly may be nested and starts nothing.
 func ReportOnly(p Plugin) Plugin {
