@@ -22,7 +22,7 @@ var budgets = []struct {
 	{[]string{"policy", "balancer", "traffic/...", "guard/..."}, 0},
 	{[]string{"auth", "auth/keyauth", "auth/acl"}, 0},
 	{[]string{".", "ratelimit", "cache", "auth/jwtauth", "gatewaytest"}, 2},
-	{[]string{"transform"}, 4},
+	{[]string{"transform", "config"}, 4},
 	{[]string{"observe"}, 10},
 	{leaves, 0},
 	{[]string{"internal/rules"}, 0},

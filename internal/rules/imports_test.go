@@ -50,6 +50,7 @@ var thirdParty = map[string][]string{
 	"github.com/julienschmidt/httprouter": nil,
 	"github.com/stretchr/testify":         nil,
 	"go.uber.org/goleak":                  nil,
+	"go.yaml.in/yaml/v3":                  {"config"},
 	"golang.org/x/time":                   {"ratelimit"},
 	"pgregory.net/rapid":                  {"gatewaytest"}, // whose generators and oracles are rapid's
 }

@@ -1,0 +1,581 @@
+package config
+
+import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/auth"
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// builder makes a gateway.Config of a linked file.
+type builder struct {
+	d       *decoder
+	doc     *document
+	in      *linked
+	options Options
+	types   map[string]PluginType
+	out     *Snapshot
+
+	env       *Env
+	instances map[*plugin]policy.Plugin
+	plugins   []*plugin                      // enabled and supported
+	at        map[scope]map[string]*plugin   // those for everybody, by name
+	variants  map[scope]map[string]*variants // those for consumers, by name
+	order     []PluginType
+	handlers  map[*service]*gateway.Upstream
+	pools     map[poolKey]*balancer.Pool
+	bad       map[*upstream]bool     // reported
+	places    map[string]*routePlace // by the name of the route
+}
+
+// scope is where a configuration is looked for, apart from the consumer: at a route, at a service, at both, or everywhere.
+type scope struct {
+	route   *route
+	service *service
+}
+
+type poolKey struct {
+	upstream *upstream
+	scheme   string
+}
+
+func (b *builder) build() {
+	b.out.Gateway.EntryConfig = b.options.Entry
+	e := &b.out.Gateway.EntryConfig
+	e.AllowEncodedSlash, e.InsecureAppendForwardedFor = true, true
+	b.out.Gateway.Compat = gateway.Compat{NotFoundForMethod: true, AllowIdenticalRoutes: true, AllowBrokenContracts: true}
+	b.out.Gateway.Logger, b.out.Gateway.DrainTimeout = b.options.Logger, b.options.DrainTimeout
+
+	b.order = b.options.Registry.Types()
+	b.buildConsumers()
+	b.buildPlugins()
+	b.buildServices()
+	b.buildRoutes()
+	b.buildUnmatched()
+	b.buildCertificates()
+}
+
+// buildConsumers makes the consumers and the store of their keys, which holds digests.
+func (b *builder) buildConsumers() {
+	b.env = &Env{consumers: map[string]*policy.Consumer{}, services: b.serviceTable(), Logger: b.options.Logger}
+	keys := &auth.MemoryKeys{}
+	seen := map[string]*node{}
+	var all []auth.Key
+	for _, c := range b.in.consumers {
+		pc := &policy.Consumer{ID: c.ID, Username: c.Username, CustomID: c.CustomID, Tags: c.Tags}
+		for _, a := range c.ACLs {
+			if !slices.Contains(pc.Groups, a.Group) {
+				pc.Groups = append(pc.Groups, a.Group)
+			}
+		}
+		if err := pc.Validate(); err != nil {
+			b.problem(c.node, err)
+			continue
+		}
+		b.env.consumers[c.ID] = pc
+		if c.Username != "" {
+			b.env.consumers[c.Username] = pc
+		}
+		for _, k := range c.KeyAuths {
+			if first := seen[k.Key]; first != nil {
+				b.d.problems.add(k.node, "", fmt.Sprintf("another credential, on line %d, has the same key", first.line), "keys are unique")
+				continue
+			}
+			seen[k.Key] = k.node
+			id := k.ID
+			if id == "" {
+				id = nameUUID("keyauth_credentials", c.ID+"\x00"+strconv.Itoa(len(all)))
+			}
+			if err := new(auth.MemoryKeys).Add(auth.Key{Value: k.Key, ID: id, Consumer: pc}); err != nil {
+				b.problem(k.node, err)
+				continue
+			}
+			all = append(all, auth.Key{Value: k.Key, ID: id, Consumer: pc})
+			k.Key = "" // digests are what is kept
+		}
+	}
+	if err := keys.Add(all...); err != nil {
+		b.problem(b.in.firstConsumer(), err)
+	}
+	b.env.Keys = keys
+}
+
+func (l *linked) firstConsumer() *node {
+	if len(l.consumers) > 0 {
+		return l.consumers[0].node
+	}
+	return &node{line: 1, column: 1}
+}
+
+// problem reports what a constructor of this module says.
+func (b *builder) problem(n *node, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
+		for _, e := range joined.Unwrap() {
+			b.problem(n, e)
+		}
+		return
+	}
+	b.d.problems.add(n, "", err.Error(), "")
+}
+
+// buildPlugins makes one instance of each configuration.
+func (b *builder) buildPlugins() {
+	b.instances, b.at, b.variants = map[*plugin]policy.Plugin{}, map[scope]map[string]*plugin{}, map[scope]map[string]*variants{}
+	for _, p := range b.plugins {
+		built, err := b.instance(p)
+		at := p.node
+		if p.Config.node != nil {
+			at = p.Config.node
+		}
+		if err != nil {
+			b.problem(at, err)
+			continue
+		}
+		b.instances[p] = built
+		if p.route != nil && p.service != nil && p.route.of != p.service {
+			b.warnf(at, "plugin %q never runs: the route is not one of the service", p.Name)
+		}
+		s := scope{p.route, p.service}
+		if p.consumer == nil {
+			if b.at[s] == nil {
+				b.at[s] = map[string]*plugin{}
+			}
+			b.at[s][p.Name] = p
+			continue
+		}
+		if b.variants[s] == nil {
+			b.variants[s] = map[string]*variants{}
+		}
+		v := b.variants[s][p.Name]
+		if v == nil {
+			v = &variants{per: map[string]policy.Plugin{}}
+			b.variants[s][p.Name] = v
+		}
+		v.per[p.consumer.ID] = built
+	}
+}
+
+// serviceTable fills the table of services, or the one of the snapshot before when that is replaced.
+func (b *builder) serviceTable() *serviceTable {
+	byRoute := make(map[string]string, len(b.in.routes))
+	for _, r := range b.in.routes {
+		if r.of != nil {
+			byRoute[label(r.Name, r.ID, r.node)] = label(r.of.ID, r.of.Name, r.of.node)
+		}
+	}
+	if t, ok := b.kept("services").(*serviceTable); ok {
+		b.out.retarget = append(b.out.retarget, func() error {
+			t.byRoute.Store(&byRoute)
+			return nil
+		})
+		return t
+	}
+	t := &serviceTable{}
+	t.byRoute.Store(&byRoute)
+	b.keep("services", t)
+	return t
+}
+
+// instance makes a plugin, or takes over the one of the snapshot before where it has a state to keep.
+func (b *builder) instance(p *plugin) (policy.Plugin, error) {
+	stateful, ok := p.schema.(interface{ StateKey() string })
+	if !ok {
+		return p.schema.Build(b.env)
+	}
+	key := stateful.StateKey()
+	if key == "" {
+		return p.schema.Build(b.env)
+	}
+	name := func(n *node, names ...string) string {
+		if n == nil {
+			return ""
+		}
+		return cmp.Or(names...)
+	}
+	var route, service, consumer string
+	if p.route != nil {
+		route = name(p.route.node, p.route.Name, p.route.ID, p.route.node.path())
+	}
+	if p.service != nil {
+		service = name(p.service.node, p.service.Name, p.service.ID, p.service.node.path())
+	}
+	if p.consumer != nil {
+		consumer = p.consumer.ID
+	}
+	key = fmt.Sprintf("plugin %q %q %q %q %s", p.Name, route, service, consumer, key)
+	if kept, ok := b.kept(key).(policy.Plugin); ok {
+		return kept, nil
+	}
+	built, err := p.schema.Build(b.env)
+	if err == nil {
+		b.keep(key, built)
+	}
+	return built, err
+}
+
+// buildServices makes an upstream of each service that has a route.
+func (b *builder) buildServices() {
+	b.handlers, b.pools, b.bad = map[*service]*gateway.Upstream{}, map[poolKey]*balancer.Pool{}, map[*upstream]bool{}
+	used := map[*service]bool{}
+	for _, r := range b.in.routes {
+		if r.of != nil {
+			used[r.of] = true
+		}
+	}
+	for _, up := range b.in.upstreams {
+		if up.Algorithm != "round-robin" {
+			b.d.notSupported(up.node.get("algorithm"), "algorithm "+up.Algorithm)
+		}
+		for _, t := range up.Targets {
+			if _, err := balancer.NewPool(balancer.Config{Targets: targetsOf(&upstream{Targets: []*target{{Target: t.Target, Weight: 1}}}, "http")}); err != nil {
+				b.d.fail(t.node.get("target"), "is no host, or host and port")
+				b.bad[up] = true
+			}
+		}
+	}
+	for _, s := range b.in.services {
+		if !s.readURL(b.d) {
+			continue
+		}
+		if !s.Enabled || !used[s] {
+			if _, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: s.Protocol + "://" + hostPort(s.Host, s.Port)}}}); err != nil {
+				b.problem(cmp.Or(s.node.get("host"), s.node), err)
+			}
+			continue
+		}
+		if b.bad[b.in.upstreamByName[s.Host]] {
+			continue
+		}
+		u, err := b.upstreamOf(s)
+		if err != nil {
+			b.problem(s.node, err)
+			continue
+		}
+		b.handlers[s] = u
+		b.out.Gateway.Owns = append(b.out.Gateway.Owns, u)
+	}
+}
+
+// readURL takes a service's url apart.
+func (s *service) readURL(d *decoder) bool {
+	if s.URL != "" {
+		n := s.node.get("url")
+		u, err := url.Parse(s.URL)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			d.fail(n, "is not the URL of a service; write it as http://host:port/path")
+			return false
+		}
+		s.Protocol, s.Host, s.Path = u.Scheme, u.Hostname(), u.EscapedPath()
+		s.Port = 80
+		if u.Scheme == schemeHTTPS {
+			s.Port = 443
+		}
+		if p := u.Port(); p != "" {
+			if s.Port, err = strconv.Atoi(p); err != nil || s.Port > 65535 {
+				d.fail(n, "the port is not one of 0 to 65535")
+				return false
+			}
+		}
+	}
+	if s.Path != "" && !strings.HasPrefix(s.Path, "/") {
+		d.fail(s.node.get("path"), "should start with: /")
+		return false
+	}
+	switch {
+	case s.Host == "":
+		d.problems.add(s.node, "", "a service needs a url or a host", "")
+		return false
+	case s.Protocol != "http" && s.Protocol != schemeHTTPS:
+		n := s.node.get("protocol")
+		if n == nil {
+			n = s.node
+		}
+		d.notSupported(n, "protocol "+s.Protocol)
+		return false
+	}
+	return true
+}
+
+func milliseconds(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
+	c := gateway.UpstreamConfig{
+		Name: label(s.Name, s.ID, s.node),
+		Dial: b.options.Dial,
+		Timeouts: gateway.Timeouts{
+			Connect: milliseconds(s.ConnectTimeout), FirstByte: milliseconds(s.ReadTimeout), Idle: milliseconds(s.ReadTimeout),
+		},
+	}
+	if n := s.node.get("retries"); n != nil && s.Retries > 0 {
+		b.warnf(n, "retries is %d, and nothing is tried again yet", s.Retries)
+	}
+	if n := s.node.get("write_timeout"); n != nil {
+		b.warnf(n, "write_timeout is not looked at; a target that takes nothing is given up after read_timeout")
+	}
+	if s.Protocol == schemeHTTPS && (s.TLSVerify == nil || !*s.TLSVerify) {
+		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // Kong's default, of which the report warns
+		b.warnf(s.node, "the certificates of service %q are not verified, as is Kong's default; set tls_verify to true", c.Name)
+	}
+	target := s.Protocol + "://" + hostPort(s.Host, s.Port)
+	up := b.in.upstreamByName[s.Host]
+	if up != nil {
+		pool, err := b.sharedPool(up, s.Protocol)
+		if err != nil {
+			return nil, err
+		}
+		c.Pool, target = pool, fmt.Sprintf("%p", pool)
+	} else {
+		c.Targets = []balancer.Target{{URL: target}}
+	}
+	// The same service as before keeps its connections and counters.
+	key := fmt.Sprintf("%q %q %+v %t", c.Name, target, c.Timeouts, c.TLS != nil)
+	if u, ok := b.kept(key).(*gateway.Upstream); ok {
+		return u, nil
+	}
+	u, err := gateway.NewUpstream(c)
+	if err != nil {
+		return nil, err
+	}
+	b.keep(key, u)
+	return u, nil
+}
+
+// kept returns what the snapshot before had under that key, which is then part of this one, too.
+func (b *builder) kept(key string) any {
+	if b.options.Previous == nil {
+		return nil
+	}
+	v, ok := b.options.Previous.state[key]
+	if ok {
+		b.out.state[key] = v
+	}
+	return v
+}
+
+// keep remembers what was made, for the snapshot after this one.
+func (b *builder) keep(key string, v any) {
+	b.out.state[key] = v
+	if c, ok := v.(io.Closer); ok {
+		b.out.made = append(b.out.made, c)
+	}
+}
+
+// sharedPool returns the pool that all services of an upstream share; it owns it once.
+func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error) {
+	at := poolKey{up, scheme}
+	if p := b.pools[at]; p != nil {
+		return p, nil
+	}
+	targets := targetsOf(up, scheme)
+	if len(targets) == 0 {
+		return nil, fmt.Errorf("upstream %q, which the service's host names, has no targets", up.Name)
+	}
+	p, err := balancer.NewPool(balancer.Config{Targets: targets})
+	if err != nil {
+		return nil, fmt.Errorf("upstream %q: %w", up.Name, err)
+	}
+	key := fmt.Sprintf("pool %q %q", up.Name, scheme)
+	if before, ok := b.kept(key).(*balancer.Pool); ok {
+		// Only in a gateway that serves this snapshot may the targets change; see Reloader.
+		p = before
+		b.out.retarget = append(b.out.retarget, func() error { return before.SetTargets(targets) })
+	} else {
+		b.keep(key, p)
+	}
+	b.pools[at] = p
+	b.out.Gateway.Owns = append(b.out.Gateway.Owns, p)
+	return p, nil
+}
+
+func hostPort(host string, port int) string {
+	return net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port))
+}
+
+// targetsOf lists the targets of an upstream for one scheme. The last one written under an address counts, as in Kong.
+func targetsOf(up *upstream, scheme string) []balancer.Target {
+	var targets []balancer.Target
+	at := map[string]int{}
+	for _, t := range up.Targets {
+		host, port, err := net.SplitHostPort(t.Target)
+		if err != nil {
+			host, port = strings.Trim(t.Target, "[]"), "8000"
+		}
+		weight := t.Weight
+		if weight == 0 {
+			weight = balancer.NoTraffic
+		}
+		target := balancer.Target{URL: scheme + "://" + net.JoinHostPort(host, port), Weight: weight}
+		if i, twice := at[target.URL]; twice {
+			targets[i] = target
+			continue
+		}
+		at[target.URL] = len(targets)
+		targets = append(targets, target)
+	}
+	return targets
+}
+
+func (b *builder) warnf(n *node, format string, args ...any) {
+	b.out.Warnings = append(b.out.Warnings, fmt.Sprintf("%s:%d:%d: ", b.d.problems.file, n.line, n.column)+fmt.Sprintf(format, args...))
+}
+
+// buildRoutes makes the routes, the oldest first, as the last thing Kong decides by.
+func (b *builder) buildRoutes() {
+	b.places = make(map[string]*routePlace, len(b.in.routes))
+	b.out.Gateway.Routes = make([]gateway.Route, 0, len(b.in.routes))
+	routes := slices.Clone(b.in.routes)
+	slices.SortStableFunc(routes, func(x, y *route) int { return cmp.Compare(x.CreatedAt, y.CreatedAt) })
+	for _, r := range routes {
+		if r.of != nil && (!r.of.Enabled || b.handlers[r.of] == nil) {
+			continue
+		}
+		if rt, ok := b.route(r); ok {
+			b.out.Gateway.Routes = append(b.out.Gateway.Routes, rt)
+		}
+	}
+}
+
+func (b *builder) route(r *route) (gateway.Route, bool) {
+	rt := gateway.Route{Name: label(r.Name, r.ID, r.node)}
+	if len(r.Paths)+len(r.Hosts)+len(r.Methods)+len(r.Headers)+len(r.SNIs) == 0 {
+		b.d.problems.add(r.node, "", "a route needs at least one of methods, hosts, headers, paths and snis", "")
+		return rt, false
+	}
+	for _, p := range r.Protocols {
+		if p != "http" && p != schemeHTTPS {
+			b.d.notSupported(r.node.get("protocols"), "protocol "+p)
+			return rt, false
+		}
+	}
+	httpsOnly := !slices.Contains(r.Protocols, "http")
+	place := &routePlace{route: r}
+	b.places[rt.Name] = place
+	m := &rt.Match
+	m.Hosts, m.Methods, m.SNIs, m.Headers = r.Hosts, r.Methods, r.SNIs, headerConditions(r.Headers)
+	for i, p := range r.Paths {
+		n := r.node.get("paths").items[i]
+		switch expr, isExpr := strings.CutPrefix(p, "~"); {
+		case isExpr:
+			m.Regexps, place.regexps = append(m.Regexps, expr), append(place.regexps, i)
+		case b.doc.Format != "3.0" && isRegex(p):
+			m.Regexps, place.regexps = append(m.Regexps, p), append(place.regexps, i)
+		case !strings.HasPrefix(p, "/"):
+			b.d.fail(n, "should start with: / (fixed path) or ~/ (regex path)")
+		case strings.Contains(p, "//"):
+			b.d.fail(n, "must not have empty segments")
+		default:
+			m.Prefixes, place.prefixes = append(m.Prefixes, p), append(place.prefixes, i)
+		}
+	}
+	if len(m.Regexps) > 0 {
+		rt.Priority = r.RegexPriority
+	}
+	if r.PathHandling == "v1" {
+		b.d.notSupported(r.node.get("path_handling"), "path_handling v1")
+	}
+	f := &rt.Forward
+	f.StripPath, f.PreserveHost = r.StripPath && len(r.Paths) > 0, r.PreserveHost
+	rt.Handler = http.HandlerFunc(noService)
+	if s := r.of; s != nil {
+		rt.Handler = b.handlers[s]
+		f.Path = strings.TrimRight(s.Path, " ")
+		if f.Path == "/" {
+			f.Path = ""
+		}
+		if up := b.in.upstreamByName[s.Host]; up != nil && up.HostHead != "" && !f.PreserveHost {
+			f.Host = up.HostHead
+		}
+	}
+	if r.RequestBuffering {
+		rt.Handler = &bufferedRequests{next: rt.Handler}
+	}
+	if !slices.Contains([]int{426, 301, 302, 307, 308}, r.RedirectStatus) {
+		b.d.fail(r.node.get("https_redirect_status_code"), "is not one of 426, 301, 302, 307, 308")
+	}
+	if httpsOnly {
+		rt.Plugins = append(rt.Plugins, &httpsOnlyPlugin{status: r.RedirectStatus})
+	}
+	rt.Plugins = append(rt.Plugins, b.chain(r)...)
+	return rt, true
+}
+
+// headerConditions writes Kong's conditions on headers as ours: an expression begins with ~*, and any other value stands for
+// itself.
+func headerConditions(headers map[string][]string) map[string][]string {
+	if len(headers) == 0 {
+		return nil
+	}
+	out := make(map[string][]string, len(headers))
+	for name, values := range headers {
+		for _, v := range values {
+			switch expr, isExpr := strings.CutPrefix(v, "~*"); {
+			case isExpr:
+				v = "~" + expr
+			case strings.HasPrefix(v, "~"):
+				v = "~^" + regexp.QuoteMeta(v) + "$"
+			}
+			out[name] = append(out[name], v)
+		}
+		if len(values) == 0 {
+			out[name] = nil
+		}
+	}
+	return out
+}
+
+// buildUnmatched puts the plugins that run on a 404, too, around everything, for requests that no route takes.
+func (b *builder) buildUnmatched() {
+	b.out.Gateway.Plugins = append(b.out.Gateway.Plugins, &kongHeaders{b.options.Headers})
+	for _, t := range b.order {
+		if p := b.at[scope{}][t.Name]; t.Unmatched && p != nil {
+			b.out.Gateway.Plugins = append(b.out.Gateway.Plugins, &unmatched{b.instances[p]})
+		}
+	}
+}
+
+// buildCertificates reads the certificates and gives each to its names.
+func (b *builder) buildCertificates() {
+	b.out.certificates = map[string]*tls.Certificate{}
+	for _, c := range b.in.certs {
+		cert, err := tls.X509KeyPair([]byte(c.Cert), []byte(c.Key))
+		c.Key = ""
+		if err != nil {
+			b.d.problems.add(c.node, "", "certificate and key do not make a pair: "+errText(err), "")
+			continue
+		}
+		for _, s := range c.SNIs {
+			name := strings.ToLower(strings.TrimSuffix(s.Name, "."))
+			if b.out.certificates[name] != nil {
+				b.d.problems.add(s.node, "", fmt.Sprintf("another certificate has the SNI %q, too", s.Name), "")
+				continue
+			}
+			b.out.certificates[name] = &cert
+		}
+		if len(c.SNIs) == 0 {
+			b.warnf(c.node, "the certificate has no snis, and so is never used")
+		}
+	}
+}
+
+// errText is the text of an error of package tls, which quotes nothing of the key.
+func errText(err error) string { return strings.TrimPrefix(err.Error(), "tls: ") }
+
+// closeAll closes what was made for a file that is not used.
+func closeAll(list []io.Closer) {
+	for _, c := range list {
+		_ = c.Close()
+	}
+}

@@ -1,0 +1,334 @@
+package config
+
+import (
+	"crypto/sha1" //nolint:gosec // a name-based UUID, as RFC 9562 has it
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// linked is a file whose entities know each other.
+type linked struct {
+	services  []*service
+	routes    []*route
+	upstreams []*upstream
+	consumers []*consumer
+	plugins   []*plugin
+	certs     []*certificate
+
+	upstreamByName map[string]*upstream
+}
+
+// linker moves nested entities to where flat ones are, and resolves references.
+type linker struct {
+	d   *decoder
+	doc *document
+	out linked
+}
+
+// index finds entities of one kind by name and by id.
+type index[T any] struct {
+	what   string
+	byName map[string]T
+	names  []string
+}
+
+func (x *index[T]) add(d *decoder, n *node, v T, names ...string) {
+	if x.byName == nil {
+		x.byName = map[string]T{}
+	}
+	for i, name := range names {
+		if name == "" {
+			continue
+		}
+		if _, twice := x.byName[name]; twice {
+			if i == 0 || name != names[0] {
+				d.problems.add(n, "", fmt.Sprintf("another %s is called %q, too", x.what, name), "names and ids are unique")
+			}
+			continue
+		}
+		x.byName[name] = v
+		x.names = append(x.names, name)
+	}
+}
+
+// find returns what a reference names, and reports one that dangles.
+func (x *index[T]) find(d *decoder, r ref) (v T, ok bool) {
+	if r.node == nil {
+		return v, false
+	}
+	if v, ok = x.byName[r.name]; !ok {
+		remedy := "write one into the file"
+		if !d.problems.full() {
+			if near := nearest(r.name, x.names); near != "" {
+				remedy = fmt.Sprintf("did you mean %q?", near)
+			}
+		}
+		d.problems.add(r.node, r.node.found(), fmt.Sprintf("there is no %s of that name or id", x.what), remedy)
+	}
+	return v, ok
+}
+
+func (l *linker) link() *linked {
+	doc, out := l.doc, &l.out
+	var services index[*service]
+	var routes index[*route]
+	var consumers index[*consumer]
+	var certs index[*certificate]
+	services.what, routes.what, consumers.what, certs.what = "service", "route", "consumer", "certificate"
+
+	for _, s := range doc.Services {
+		out.services = append(out.services, s)
+		services.add(l.d, s.node, s, s.Name, s.ID)
+		for _, r := range s.Routes {
+			l.nested(r.Service, "service", s.Name, s.ID)
+			r.of, r.Service = s, ref{}
+			doc.Routes = append(doc.Routes, r)
+		}
+		for _, p := range s.Plugins {
+			l.nested(p.Service, "service", s.Name, s.ID)
+			p.service, p.Service = s, ref{}
+			doc.Plugins = append(doc.Plugins, p)
+		}
+	}
+	for _, r := range doc.Routes {
+		out.routes = append(out.routes, r)
+		routes.add(l.d, r.node, r, r.Name, r.ID)
+		if s, ok := services.find(l.d, r.Service); ok {
+			r.of = s
+		}
+		for _, p := range r.Plugins {
+			l.nested(p.Route, "route", r.Name, r.ID)
+			p.route, p.Route = r, ref{}
+			doc.Plugins = append(doc.Plugins, p)
+		}
+	}
+	l.linkConsumers(&consumers)
+	l.linkUpstreams()
+	for _, c := range doc.Certificates {
+		out.certs = append(out.certs, c)
+		certs.add(l.d, c.node, c, c.ID)
+		for _, s := range c.SNIs {
+			l.nested(s.Certificate, "certificate", c.ID)
+		}
+	}
+	for _, s := range doc.SNIs {
+		if c, ok := certs.find(l.d, s.Certificate); ok {
+			c.SNIs = append(c.SNIs, s)
+		} else if s.Certificate.node == nil {
+			l.d.problems.add(s.node, "", "the SNI has no certificate", "name one")
+		}
+	}
+	for _, p := range doc.Plugins {
+		if r, ok := routes.find(l.d, p.Route); ok {
+			p.route = r
+		}
+		if s, ok := services.find(l.d, p.Service); ok {
+			p.service = s
+		}
+		if c, ok := consumers.find(l.d, p.Consumer); ok {
+			p.consumer = c
+		}
+		out.plugins = append(out.plugins, p)
+	}
+	l.checkScopes()
+	return out
+}
+
+// linkConsumers gives consumers what is theirs.
+func (l *linker) linkConsumers(consumers *index[*consumer]) {
+	doc, out := l.doc, &l.out
+	groups := index[*consumerGroup]{what: "consumer group"}
+	customs := map[string]*consumer{}
+	for _, g := range doc.ConsumerGroups {
+		groups.add(l.d, g.node, g, g.Name, g.ID)
+	}
+	for _, c := range doc.Consumers {
+		if c.ID == "" {
+			c.ID = nameUUID("consumers", c.Username+"\x00"+c.CustomID)
+		}
+		if c.Username == "" && c.CustomID == "" {
+			l.d.problems.add(c.node, "", "a consumer needs a username or a custom_id", "")
+		}
+		out.consumers = append(out.consumers, c)
+		consumers.add(l.d, c.node, c, c.Username, c.ID)
+		if c.CustomID != "" {
+			if first := customs[c.CustomID]; first != nil {
+				l.d.problems.add(c.node, "", fmt.Sprintf("another consumer, on line %d, has the custom_id %q, too", first.node.line, c.CustomID), "custom_ids are unique")
+			} else {
+				customs[c.CustomID] = c
+			}
+		}
+		for _, k := range c.KeyAuths {
+			l.nested(k.Consumer, "consumer", c.Username, c.ID)
+		}
+		for _, a := range c.ACLs {
+			l.nested(a.Consumer, "consumer", c.Username, c.ID)
+		}
+		for _, g := range c.Groups {
+			groups.find(l.d, g)
+		}
+		for _, p := range c.Plugins {
+			l.nested(p.Consumer, "consumer", c.Username, c.ID)
+			p.consumer, p.Consumer = c, ref{}
+			doc.Plugins = append(doc.Plugins, p)
+		}
+	}
+	for _, k := range doc.KeyAuths {
+		if c, ok := consumers.find(l.d, k.Consumer); ok {
+			c.KeyAuths = append(c.KeyAuths, k)
+		} else if k.Consumer.node == nil {
+			l.d.problems.add(k.node, "", "the credential belongs to nobody", "name its consumer")
+		}
+	}
+	for _, a := range doc.ACLs {
+		if c, ok := consumers.find(l.d, a.Consumer); ok {
+			c.ACLs = append(c.ACLs, a)
+		} else if a.Consumer.node == nil {
+			l.d.problems.add(a.node, "", "the group belongs to nobody", "name its consumer")
+		}
+	}
+}
+
+func (l *linker) linkUpstreams() {
+	doc, out := l.doc, &l.out
+	var upstreams index[*upstream]
+	upstreams.what = "upstream"
+	for _, u := range doc.Upstreams {
+		out.upstreams = append(out.upstreams, u)
+		upstreams.add(l.d, u.node, u, u.Name, u.ID)
+		for _, t := range u.Targets {
+			l.nested(t.Upstream, "upstream", u.Name, u.ID)
+		}
+	}
+	for _, t := range doc.Targets {
+		if u, ok := upstreams.find(l.d, t.Upstream); ok {
+			u.Targets = append(u.Targets, t)
+		} else if t.Upstream.node == nil {
+			l.d.problems.add(t.node, "", "the target belongs to no upstream", "name its upstream")
+		}
+	}
+	out.upstreamByName = map[string]*upstream{}
+	for _, u := range out.upstreams {
+		out.upstreamByName[u.Name] = u
+	}
+}
+
+// nested reports a reference of an entity to another one than it stands in.
+func (l *linker) nested(r ref, what string, names ...string) {
+	if r.node != nil && !slices.Contains(names, r.name) {
+		l.d.problems.add(r.node, r.node.found(), "the entity stands in another "+what, "leave the reference out, or move the entity")
+	}
+}
+
+// checkScopes reports plugins that stand twice at one scope.
+func (l *linker) checkScopes() {
+	type scope struct {
+		name     string
+		route    *route
+		service  *service
+		consumer *consumer
+	}
+	seen := map[scope]*plugin{}
+	for _, p := range l.out.plugins {
+		s := scope{p.Name, p.route, p.service, p.consumer}
+		if first, twice := seen[s]; twice {
+			l.d.problems.add(p.node, "", fmt.Sprintf("plugin %q is there already at this scope, on line %d", p.Name, first.node.line), "one configuration of a plugin runs at each scope")
+			continue
+		}
+		seen[s] = p
+	}
+}
+
+// label is what an entity is called in a gateway: its name, or its id, or its place in the file.
+func label(name, id string, n *node) string {
+	switch {
+	case name != "":
+		return name
+	case id != "":
+		return id
+	default:
+		return n.path()
+	}
+}
+
+// nameUUID makes an id of a name, the same each time (RFC 9562 section 5.5).
+func nameUUID(kind, name string) string {
+	sum := sha1.Sum([]byte(kind + "\x00" + name)) //nolint:gosec // see the import
+	u := sum[:16]
+	u[6], u[8] = u[6]&0x0f|0x50, u[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
+}
+
+// decodePlugins reads the configurations of all plugins, now that it is known what they are. What is not supported is left
+// out of the list it returns.
+func (l *linker) decodePlugins(types map[string]PluginType) []*plugin {
+	var out []*plugin
+	names := make([]string, 0, len(types))
+	for name := range types {
+		names = append(names, name)
+	}
+	for name := range kongs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, p := range l.out.plugins {
+		t, ok := types[p.Name]
+		at := p.node.get("name")
+		if at == nil {
+			continue // reported
+		}
+		if !ok {
+			l.unknownPlugin(p, at, names)
+			continue
+		}
+		if t.NoConsumer && p.consumer != nil {
+			l.d.problems.add(at, at.found(), "cannot be configured for a consumer", "it runs before the consumer is known, or decides about all of them")
+		}
+		p.schema = t.New()
+		config := p.Config.node
+		if config == nil {
+			config = &node{kind: kindMap, line: p.node.line, column: p.node.column, parent: p.node, step: "config"}
+		}
+		before := l.d.problems.count()
+		fields := l.d.decode(config, p.schema)
+		if c, ok := p.schema.(interface{ Check(c *Check) }); ok && l.d.problems.count() == before {
+			c.Check(&Check{l.d, config, fields})
+		}
+		if p.Enabled && p.forHTTP() {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// forHTTP tells whether a plugin is one for requests. Kong does not ask further: one for https alone runs for http, too.
+func (p *plugin) forHTTP() bool {
+	return slices.ContainsFunc(p.Protocols, func(name string) bool {
+		return name != "tcp" && name != "tls" && name != "udp" && name != "tls_passthrough"
+	})
+}
+
+func (l *linker) unknownPlugin(p *plugin, at *node, names []string) {
+	guards, known := kongs[p.Name]
+	switch {
+	case !known:
+		remedy := oneOf(names)
+		if near := nearest(p.Name, names); near != "" {
+			remedy = fmt.Sprintf("did you mean %q?", near)
+		}
+		l.d.problems.add(at, at.found(), "is no plugin", remedy)
+	case !p.Enabled:
+	case guards:
+		l.d.problems.add(at, at.found(), "is not supported, and is never left out because it guards what is behind it", "remove it from the file")
+	default:
+		l.d.notSupported(at, "plugin "+p.Name)
+	}
+}
+
+// isRegex tells whether a path of a format before 3.0, which had no mark for them, is a regular expression.
+func isRegex(path string) bool {
+	return strings.ContainsFunc(path, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._~/%-", r)
+	})
+}

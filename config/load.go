@@ -1,0 +1,194 @@
+package config
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// DefaultMaxBytes is the default of [Options.MaxBytes].
+const DefaultMaxBytes = 32 << 20
+
+// Options say how a file is read. The zero Options are ready for use.
+type Options struct {
+	// AllowUnsupported leaves out what Kong accepts and this module does not support, and lists it in the Snapshot.
+	// Plugins that guard what is behind them, such as jwt, are never left out. By default each is an error.
+	AllowUnsupported bool
+	// Registry holds the plugins a file may name. Nil means Builtin().
+	Registry *Registry
+	// Entry configures the entry of the gateway, which Kong does by settings and not by a file: trusted proxies, limits.
+	// AllowEncodedSlash and InsecureAppendForwardedFor are set in any case, because Kong's configurations rely on them.
+	Entry policy.EntryConfig
+	// Headers chooses among the fields Kong adds.
+	Headers Headers
+	// Getenv resolves {vault://env/NAME} references. Nil means os.LookupEnv.
+	Getenv func(name string) (string, bool)
+	// Dial makes connections to services, for tests. Nil means a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// MaxBytes bounds the file. Default 32 MiB.
+	MaxBytes int64
+	// Logger is the gateway's. Nil means slog.Default().
+	Logger *slog.Logger
+	// DrainTimeout is the gateway's; see gateway.Config.
+	DrainTimeout time.Duration
+	// Previous is the snapshot that a gateway serves and that the new one is to replace: what has not changed is taken over,
+	// upstreams with their connections and counters, limiters with their counts. See [Reloader].
+	Previous *Snapshot
+}
+
+// Snapshot is what a file says, ready for [gateway.New] or [gateway.Gateway.Apply].
+type Snapshot struct {
+	// Gateway is the configuration. It owns the upstreams made for it: one that is not given to a gateway has to be
+	// closed with Close.
+	Gateway gateway.Config
+	// Unsupported lists what was left out; see Options.AllowUnsupported. Each names its place in the file.
+	Unsupported []string
+	// Warnings lists what is doubtful: unsafe defaults of Kong's, and what gateway.Config.Validate warns of.
+	Warnings []string
+	// Version is the beginning of the SHA-256 of the file.
+	Version string
+
+	certificates map[string]*tls.Certificate
+	state        map[string]any // what the next snapshot may take over
+	made         []io.Closer    // for this one
+	retarget     []func() error // of pools that are taken over
+}
+
+// Close closes what was made for a snapshot that no gateway owns. What it has taken over from another stays.
+func (s *Snapshot) Close() error {
+	closeAll(s.made)
+	return nil
+}
+
+// Certificate returns the certificate for a server name, exact or by a wildcard of the file; nil when there is none. It
+// is what tls.Config.GetCertificate can answer with.
+func (s *Snapshot) Certificate(name string) *tls.Certificate {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if c := s.certificates[name]; c != nil {
+		return c
+	}
+	if _, rest, ok := strings.Cut(name, "."); ok {
+		if c := s.certificates["*."+rest]; c != nil {
+			return c
+		}
+	}
+	if i := strings.LastIndexByte(name, '.'); i > 0 {
+		if c := s.certificates[name[:i]+".*"]; c != nil {
+			return c
+		}
+	}
+	return s.certificates["*"]
+}
+
+// LoadFile is Load for a file on disk.
+func LoadFile(name string, o Options) (*Snapshot, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	return Load(name, f, o)
+}
+
+// Load reads a file of Kong's declarative format, YAML or JSON. The error joins all problems, each an [*Error] that says
+// where it is; then nothing was started. name is what messages call the file.
+func Load(name string, r io.Reader, o Options) (*Snapshot, error) {
+	if o.Registry == nil {
+		o.Registry = Builtin()
+	}
+	if o.Getenv == nil {
+		o.Getenv = os.LookupEnv
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	data, err := io.ReadAll(io.LimitReader(r, o.MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("config: %s: %w", name, err)
+	}
+	if int64(len(data)) > o.MaxBytes {
+		return nil, fmt.Errorf("config: %s: the file is larger than %d bytes; see Options.MaxBytes", name, o.MaxBytes)
+	}
+	p := newProblems(name)
+	root := parse(data, p)
+	if root == nil {
+		return nil, p.err()
+	}
+	version, err := hashOf(bytes.NewReader(data), o.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{Version: version, state: map[string]any{}}
+	d := &decoder{problems: p, schemas: &schemas{}, resolve: resolver(p, o.Getenv)}
+	d.notSupported = func(n *node, what string) {
+		if o.AllowUnsupported {
+			s.Unsupported = append(s.Unsupported, fmt.Sprintf("%s:%d:%d: %s: %s", name, n.line, n.column, n.path(), what))
+			return
+		}
+		found := ""
+		if n.kind < kindList {
+			found = n.found()
+		}
+		p.add(n, found, what+" is not supported", "remove it, or allow what is not supported to be left out")
+	}
+	doc := &document{}
+	d.decode(root, doc)
+	l := linker{d: d, doc: doc}
+	in := l.link()
+	plugins := l.decodePlugins(o.Registry.types)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	s.remember(&l)
+	b := builder{d: d, doc: doc, in: in, options: o, types: o.Registry.types, out: s, plugins: plugins}
+	b.build()
+	b.verify()
+	if err := p.err(); err != nil {
+		closeAll(s.made)
+		return nil, err
+	}
+	return s, nil
+}
+
+// hashOf returns the version of a file.
+func hashOf(r io.Reader, most int64) (string, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(r, most+1)); err != nil {
+		return "", fmt.Errorf("config: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6]), nil
+}
+
+var errVault = errors.New("only {vault://env/NAME} is supported")
+
+// resolver reads references to the environment. What they stand for is never shown.
+func resolver(p *problems, getenv func(string) (string, bool)) func(n *node) (string, bool) {
+	return func(n *node) (string, bool) {
+		inner, ok := strings.CutSuffix(strings.TrimPrefix(n.text, "{vault://"), "}")
+		name, isEnv := strings.CutPrefix(inner, "env/")
+		if !ok || !isEnv || name == "" || strings.ContainsAny(name, "/?") {
+			p.add(n, n.found(), errVault.Error(), "")
+			return "", false
+		}
+		name = strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		text, ok := getenv(name)
+		if !ok {
+			p.add(n, n.found(), "the environment has no variable "+name, "set it")
+			return "", false
+		}
+		return text, true
+	}
+}

@@ -1,0 +1,149 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Error is one problem of a file. Load joins all of them.
+type Error struct {
+	// File is the name given to Load, Line and Column where the value stands, from 1.
+	File         string
+	Line, Column int
+	// Path is the way to the value, such as services[2].routes[0].paths[1]; "" for the file as a whole.
+	Path string
+	// Found is the value, shortened; "" when there is none to show. Credentials are never shown.
+	Found string
+	// Problem says what is wrong, Remedy what is allowed or was probably meant; Remedy may be "".
+	Problem, Remedy string
+}
+
+// Error writes all of it on one line.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d:%d: ", e.File, e.Line, e.Column)
+	if e.Path != "" {
+		b.WriteString(e.Path + ": ")
+	}
+	if e.Found != "" {
+		b.WriteString("found " + e.Found + ": ")
+	}
+	b.WriteString(e.Problem)
+	if e.Remedy != "" {
+		b.WriteString("; " + e.Remedy)
+	}
+	return b.String()
+}
+
+// maxProblems bounds what is reported of one file, mostText each text of it.
+const (
+	maxProblems = 1000
+	mostText    = 2000
+)
+
+// problems gathers what is wrong with a file.
+type problems struct {
+	file   string
+	list   []*Error
+	more   int
+	seen   map[Error]bool
+	secret map[*node]bool // values that are not to be shown
+}
+
+func newProblems(file string) *problems {
+	return &problems{file: file, seen: map[Error]bool{}, secret: map[*node]bool{}}
+}
+
+// add reports a problem with a value. Found is what stands there, in words.
+func (p *problems) add(n *node, found, problem, remedy string) {
+	if p.secret[n] {
+		found = ""
+	}
+	if p.full() {
+		p.more++
+		return
+	}
+	e := Error{
+		File: p.file, Line: n.line, Column: n.column, Path: n.path(),
+		Found: found, Problem: shorten(problem, mostText), Remedy: shorten(remedy, mostText),
+	}
+	if p.seen[e] {
+		return // by way of an alias, or found twice
+	}
+	p.seen[e] = true
+	p.list = append(p.list, &e)
+}
+
+// full tells whether no more will be shown, so that nobody needs to look for words.
+func (p *problems) full() bool { return len(p.list) >= maxProblems }
+
+// count changes with each problem.
+func (p *problems) count() int { return len(p.list) + p.more }
+
+func (p *problems) addText(line int, problem string) {
+	p.add(&node{line: line, column: 1}, "", problem, "")
+}
+
+// err joins the problems in the order of the file.
+func (p *problems) err() error {
+	if len(p.list) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(p.list, func(a, b *Error) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	errs := make([]error, 0, len(p.list)+1)
+	for _, e := range p.list {
+		errs = append(errs, e)
+	}
+	if p.more > 0 {
+		errs = append(errs, fmt.Errorf("%s: and %d more problems", p.file, p.more))
+	}
+	return errors.Join(errs...)
+}
+
+// nearest returns the name most like the one written, or "" when none is like it.
+func nearest(written string, names []string) string {
+	best, least := "", 3 // edits
+	for _, n := range names {
+		if d := distance(written, n, least); d < least && d < max(len(written), 2) {
+			best, least = n, d
+		}
+	}
+	return best
+}
+
+// distance counts the edits that make one name of another (Levenshtein), with two neighbours exchanged as one edit; it
+// gives up at most.
+func distance(a, b string, most int) int {
+	if len(a)-len(b) >= most || len(b)-len(a) >= most {
+		return most
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
+
+// oneOf writes what is allowed.
+func oneOf(names []string) string { return "use one of " + strings.Join(names, ", ") }

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"github.com/gatehouse-go/gateway/auth"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Schema is the configuration of a plugin as a file has it: a pointer to a struct with a kong tag on each field, which holds
+// the field's name and, separated by commas, required, default=V, min=N, max=N, oneof=A|B, each=A|B, nonempty, secret and
+// unsupported. Fields are strings, booleans, ints, float64s, lists and maps of these, structs, and pointers to them for what
+// may be absent. A Schema may also have Check(*Check), for rules about several fields, and StateKey() string: a plugin that
+// was built before for the same scope under the same key, which is not empty, is used again.
+type Schema interface {
+	// Build makes the plugin, once for each configuration in a file. Its error is reported at the configuration.
+	Build(e *Env) (policy.Plugin, error)
+}
+
+// Check is what a Schema's Check method reports to.
+type Check struct {
+	d    *decoder
+	node *node
+	at   map[string]*node
+}
+
+// Failf reports a problem of a field by its name in the file; "" means the configuration as a whole.
+func (c *Check) Failf(field, format string, args ...any) {
+	n := c.node
+	if f := c.at[field]; f != nil {
+		n = f
+	}
+	c.d.problems.add(n, "", fmt.Sprintf(format, args...), "")
+}
+
+// Unsupportedf reports a field that asks for something Kong does and this module does not.
+func (c *Check) Unsupportedf(field, format string, args ...any) {
+	n := c.node
+	if f := c.at[field]; f != nil {
+		n = f
+	}
+	c.d.notSupported(n, fmt.Sprintf(format, args...))
+}
+
+// Has reports whether the file sets a field.
+func (c *Check) Has(field string) bool { return c.at[field] != nil }
+
+// Env is what a Schema builds its plugin from, beside its own fields. It is valid during Build only.
+type Env struct {
+	// Keys are the API keys of all consumers of the file.
+	Keys auth.KeyStore
+	// Logger is Options.Logger.
+	Logger *slog.Logger
+
+	consumers map[string]*policy.Consumer // by id and by username
+	services  *serviceTable
+}
+
+// Consumer returns the consumer with that id or username.
+func (e *Env) Consumer(name string) (*policy.Consumer, bool) {
+	c, ok := e.consumers[name]
+	return c, ok
+}
+
+// ServiceOf returns the id of the service of a route; "" where it has none.
+func (e *Env) ServiceOf(route string) string { return e.services.of(route) }
+
+// serviceTable tells which service a route belongs to. Snapshots share one, so that a plugin that counts by service may be
+// taken over: what it finds there is always that of the snapshot that is served.
+type serviceTable struct {
+	byRoute atomic.Pointer[map[string]string]
+}
+
+func (t *serviceTable) of(route string) string {
+	if m := t.byRoute.Load(); m != nil {
+		return (*m)[route]
+	}
+	return ""
+}
+
+// PluginType is a plugin a file may name.
+type PluginType struct {
+	// Name is its name, Priority its place: the higher runs earlier, as Kong's.
+	Name     string
+	Priority int
+	// New returns a new Schema.
+	New func() Schema
+	// Unmatched: a global configuration also runs around requests no route takes, as Kong's log plugins do.
+	Unmatched bool
+	// NoConsumer: it cannot be configured for consumers, as those cannot that find out who the consumer is.
+	NoConsumer bool
+}
+
+// Registry holds the plugins a file may name. The zero Registry holds none. It is changed before it is used.
+type Registry struct{ types map[string]PluginType }
+
+// Add adds a plugin, or replaces the one of its name.
+func (r *Registry) Add(t PluginType) {
+	if r.types == nil {
+		r.types = map[string]PluginType{}
+	}
+	r.types[t.Name] = t
+}
+
+// Types returns all plugins, in the order in which they run.
+func (r *Registry) Types() []PluginType {
+	return slices.SortedFunc(maps.Values(r.types), func(a, b PluginType) int {
+		if a.Priority != b.Priority {
+			return b.Priority - a.Priority
+		}
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+}
+
+// Builtin returns a new Registry with the plugins of this module.
+func Builtin() *Registry {
+	r := &Registry{}
+	r.Add(PluginType{Name: "correlation-id", Priority: 100001, New: func() Schema { return &correlationID{} }, Unmatched: true})
+	r.Add(PluginType{Name: "key-auth", Priority: 1250, New: func() Schema { return &keyAuth{} }, NoConsumer: true})
+	r.Add(PluginType{Name: "acl", Priority: 950, New: func() Schema { return &accessList{} }, NoConsumer: true})
+	r.Add(PluginType{Name: "rate-limiting", Priority: 910, New: func() Schema { return &rateLimiting{} }})
+	r.Add(PluginType{Name: "request-termination", Priority: 2, New: func() Schema { return &requestTermination{} }})
+	return r
+}
+
+// kongs are the plugins Kong has beside those of the registry. Those that guard what is behind them are never left out,
+// whatever Options say: a route would be open that was not.
+//
+//nolint:gochecknoglobals // a constant table
+var kongs = map[string]bool{
+	"acme": false, "ai-prompt-decorator": false, "ai-prompt-guard": true, "ai-prompt-template": false, "ai-proxy": false,
+	"ai-request-transformer": false, "ai-response-transformer": false, "aws-lambda": true, "azure-functions": true,
+	"basic-auth": true, "bot-detection": true, "cors": true, "datadog": false, "file-log": false, "grpc-gateway": false,
+	"grpc-web": false, "hmac-auth": true, "http-log": false, "ip-restriction": true, "jwt": true, "ldap-auth": true,
+	"loggly": false, "oauth2": true, "opentelemetry": false, "post-function": true, "pre-function": true, "prometheus": false,
+	"proxy-cache": false, "redirect": true, "request-size-limiting": true, "request-transformer": true,
+	"response-ratelimiting": true, "response-transformer": true, "session": true, "standard-webhooks": true, "statsd": false,
+	"syslog": false, "tcp-log": false, "udp-log": false, "zipkin": false,
+}

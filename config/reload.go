@@ -1,0 +1,165 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-go/gateway"
+)
+
+// DefaultInterval is the default of [ReloaderConfig.Interval].
+const DefaultInterval = 2 * time.Second
+
+// ReloaderConfig configures a [Reloader].
+type ReloaderConfig struct {
+	// File is the file to serve from. It may be a symbolic link, as Kubernetes makes them: what it leads to is read anew
+	// each time.
+	File string
+	// Options say how the file is read. Previous is set by the Reloader.
+	Options Options
+	// Interval is how often the file is looked at. Default 2 s, negative: never; then only Reload reads it.
+	Interval time.Duration
+}
+
+// Reloader serves a gateway from a file and keeps the two together: when the file changes it is read and checked whole, and
+// swapped in; when it is bad the last good one stays, and the problems are logged. It is safe for concurrent use.
+type Reloader struct {
+	cfg     ReloaderConfig
+	gw      *gateway.Gateway
+	current atomic.Pointer[Snapshot]
+
+	mu     sync.Mutex
+	failed string // version of a file that was bad, so that it is not read again and again
+}
+
+// NewReloader loads the file and makes the gateway. The error is that of [LoadFile] or of [gateway.New]; then nothing was
+// started. It starts no goroutine.
+func NewReloader(c ReloaderConfig) (*Reloader, error) {
+	if c.File == "" {
+		return nil, errors.New("config: ReloaderConfig.File is empty; name the file")
+	}
+	if c.Interval == 0 {
+		c.Interval = DefaultInterval
+	}
+	c.Options.Previous = nil
+	s, err := LoadFile(c.File, c.Options)
+	if err != nil {
+		return nil, err
+	}
+	gw, err := gateway.New(s.Gateway)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	r := &Reloader{cfg: c, gw: gw}
+	r.current.Store(s)
+	return r, nil
+}
+
+// Gateway returns the gateway, which stays the same.
+func (r *Reloader) Gateway() *gateway.Gateway { return r.gw }
+
+// Snapshot returns what the gateway serves.
+func (r *Reloader) Snapshot() *Snapshot { return r.current.Load() }
+
+// Reload reads the file and swaps it in if it has changed, and reports whether it did. On an error the gateway goes on with
+// what it has.
+func (r *Reloader) Reload() (changed bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	version, err := versionOf(r.cfg.File, r.cfg.Options.MaxBytes)
+	if err != nil || version == r.current.Load().Version {
+		r.failed = ""
+		return false, err
+	}
+	return r.load(version)
+}
+
+func (r *Reloader) load(version string) (bool, error) {
+	o := r.cfg.Options
+	o.Previous = r.current.Load()
+	s, err := LoadFile(r.cfg.File, o)
+	if err != nil {
+		r.failed = version
+		return false, err
+	}
+	if err := r.gw.Apply(s.Gateway); err != nil {
+		r.failed = version
+		return false, errors.Join(err, s.Close())
+	}
+	for _, f := range s.retarget {
+		err = errors.Join(err, f()) // checked before
+	}
+	r.failed = ""
+	r.current.Store(s)
+	return true, err
+}
+
+// Watch looks at the file until ctx ends, and on each value of trigger at once (a SIGHUP, say; nil for none). What it does is
+// logged.
+func (r *Reloader) Watch(ctx context.Context, trigger <-chan os.Signal) {
+	var tick <-chan time.Time
+	if r.cfg.Interval > 0 {
+		t := time.NewTicker(r.cfg.Interval)
+		defer t.Stop()
+		tick = t.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+			r.look(ctx, false)
+		case <-trigger:
+			r.look(ctx, true)
+		}
+	}
+}
+
+// look reloads where the file is another one. A bad one that was reported is not reported again, unless somebody asks.
+func (r *Reloader) look(ctx context.Context, asked bool) {
+	log := r.cfg.Options.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	version, err := versionOf(r.cfg.File, r.cfg.Options.MaxBytes)
+	if err != nil {
+		if asked || r.failed != err.Error() {
+			log.LogAttrs(ctx, slog.LevelError, "the configuration cannot be read; the last good one stays", slog.Any("error", err))
+		}
+		r.failed = err.Error()
+		return
+	}
+	if version == r.current.Load().Version {
+		r.failed = ""
+		return
+	}
+	if version == r.failed && !asked {
+		return
+	}
+	if _, err := r.load(version); err != nil {
+		log.LogAttrs(ctx, slog.LevelError, "the configuration is bad; the last good one stays", slog.String("file_version", version), slog.Any("error", err))
+		return
+	}
+	log.LogAttrs(ctx, slog.LevelInfo, "the configuration was reloaded", slog.String("file_version", version))
+}
+
+// versionOf is the version a file would have as a snapshot.
+func versionOf(name string, most int64) (string, error) {
+	if most == 0 {
+		most = DefaultMaxBytes
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", fmt.Errorf("config: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	return hashOf(f, most)
+}

@@ -1,0 +1,248 @@
+// Command gateway is a whole gateway that serves Kong's declarative configuration, and the model for a binary of your own:
+// add your plugins to the registry, and import what you need beside it.
+//
+//	go run ./examples/gateway -config examples/gateway/kong.yml -listen 127.0.0.1:8000
+//	go run ./examples/gateway -config kong.yml -check
+//	go run ./examples/gateway -config kong.yml -explain 'GET http://host/users/42'
+//
+// The file is read again when it changes, and on SIGHUP. SIGTERM and SIGINT drain.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/config"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// drainTimeout is how long requests in flight have after SIGTERM.
+const drainTimeout = 8 * time.Second
+
+type settings struct {
+	file, listen, tlsListen, tlsCert, tlsKey string
+	trusted, realIPHeader                    string
+	realIPRecursive                          bool
+	allowUnsupported, check                  bool
+	explain                                  string
+}
+
+func main() {
+	s, err := parse(os.Args[1:], os.Getenv)
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		err = run(ctx, s, os.Stdout, os.Stderr, hangup)
+		stop()
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// parse reads the command line. What Kong reads from its environment is taken from there where a flag is not given.
+func parse(args []string, getenv func(string) string) (settings, error) {
+	var s settings
+	f := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	recursive, _ := strconv.ParseBool(strings.NewReplacer("on", "true", "off", "false").Replace(getenv("KONG_REAL_IP_RECURSIVE")))
+	header := getenv("KONG_REAL_IP_HEADER")
+	if header == "" {
+		header = "X-Real-IP"
+	}
+	f.StringVar(&s.file, "config", "kong.yml", "the declarative configuration")
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8000", "address for HTTP; empty for none")
+	f.StringVar(&s.tlsListen, "tls-listen", "", "address for HTTPS; empty for none")
+	f.StringVar(&s.tlsCert, "tls-cert", "", "certificate for names the configuration has none for")
+	f.StringVar(&s.tlsKey, "tls-key", "", "its private key")
+	f.StringVar(&s.trusted, "trusted", getenv("KONG_TRUSTED_IPS"), "networks of trusted proxies, separated by commas")
+	f.StringVar(&s.realIPHeader, "real-ip-header", header, "field in which they name the client")
+	f.BoolVar(&s.realIPRecursive, "real-ip-recursive", recursive, "skip the addresses of trusted proxies in that field")
+	f.BoolVar(&s.allowUnsupported, "allow-unsupported", false, "leave out what Kong accepts and this gateway does not")
+	f.BoolVar(&s.check, "check", false, "check the configuration, print the route table, and exit")
+	f.StringVar(&s.explain, "explain", "", "say what would become of a request, such as 'GET http://host/path', and exit")
+	return s, f.Parse(args)
+}
+
+// entry configures whom to trust.
+func (s *settings) entry() (policy.EntryConfig, error) {
+	var e policy.EntryConfig
+	for text := range strings.SplitSeq(s.trusted, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, addrErr := netip.ParseAddr(text)
+			if addrErr != nil {
+				return e, fmt.Errorf("-trusted: %q is neither an address nor a network", text)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		e.TrustedProxies = append(e.TrustedProxies, p)
+		e.InsecureTrustAll = e.InsecureTrustAll || p.Bits() == 0
+	}
+	if len(e.TrustedProxies) > 0 {
+		e.ClientAddressHeader = s.realIPHeader
+		if !s.realIPRecursive {
+			e.MaxHops = 1
+		}
+	}
+	return e, nil
+}
+
+func run(ctx context.Context, s settings, out, logs io.Writer, hangup <-chan os.Signal) error {
+	entry, err := s.entry()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(logs, nil))
+	if s.check || s.explain != "" {
+		log = slog.New(slog.DiscardHandler)
+	}
+	r, err := config.NewReloader(config.ReloaderConfig{File: s.file, Options: config.Options{
+		AllowUnsupported: s.allowUnsupported, Entry: entry, Logger: log, DrainTimeout: drainTimeout,
+	}})
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.check:
+		report(out, r)
+		return r.Gateway().Shutdown(ctx)
+	case s.explain != "":
+		return errors.Join(explain(out, r.Gateway(), s.explain), r.Gateway().Shutdown(ctx))
+	}
+	return serve(ctx, s, r, log, out, hangup)
+}
+
+// report prints what a check found.
+func report(out io.Writer, r *config.Reloader) {
+	fmt.Fprint(out, r.Gateway().Routes())
+	for _, w := range r.Snapshot().Warnings {
+		fmt.Fprintln(out, "warning:", w)
+	}
+	for _, u := range r.Snapshot().Unsupported {
+		fmt.Fprintln(out, "left out:", u)
+	}
+}
+
+// explain explains a request written as "GET http://host/path", with header fields behind it as "Name: value", separated by
+// semicolons.
+func explain(out io.Writer, gw *gateway.Gateway, text string) error {
+	line, fields, _ := strings.Cut(text, ";")
+	method, target, ok := strings.Cut(strings.TrimSpace(line), " ")
+	if !ok {
+		method, target = http.MethodGet, method
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, strings.TrimSpace(target), nil)
+	if err != nil {
+		return fmt.Errorf("-explain: %w", err)
+	}
+	for f := range strings.SplitSeq(fields, ";") {
+		if name, value, ok := strings.Cut(f, ":"); ok {
+			req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		}
+	}
+	if req.URL.Scheme == "https" {
+		req.TLS = &tls.ConnectionState{ServerName: req.URL.Hostname()}
+	}
+	req.RemoteAddr, req.RequestURI = "127.0.0.1:1", req.URL.RequestURI()
+	_, err = fmt.Fprint(out, gw.Explain(req))
+	return err
+}
+
+// serve listens, says so, and serves until ctx ends.
+func serve(ctx context.Context, s settings, r *config.Reloader, log *slog.Logger, out io.Writer, hangup <-chan os.Signal) error {
+	for _, u := range r.Snapshot().Unsupported {
+		log.LogAttrs(ctx, slog.LevelWarn, "left out of the configuration", slog.String("what", u))
+	}
+	srv := gateway.NewServer("", r.Gateway())
+	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	var listeners []net.Listener
+	var where []string
+	listen := func(addr, scheme string, wrap func(net.Listener) net.Listener) error {
+		if addr == "" {
+			return nil
+		}
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		if err != nil {
+			return err
+		}
+		where = append(where, scheme+"://"+l.Addr().String())
+		listeners = append(listeners, wrap(l))
+		return nil
+	}
+	err := listen(s.listen, "http", func(l net.Listener) net.Listener { return l })
+	if err == nil && s.tlsListen != "" {
+		var t *tls.Config
+		if t, err = tlsConfig(s, r); err == nil {
+			srv.TLSConfig = t
+			err = listen(s.tlsListen, "https", func(l net.Listener) net.Listener { return tls.NewListener(l, t) })
+		}
+	}
+	if err != nil || len(listeners) == 0 {
+		for _, l := range listeners {
+			_ = l.Close()
+		}
+		if err == nil {
+			err = errors.New("neither -listen nor -tls-listen has an address")
+		}
+		return errors.Join(err, r.Gateway().Shutdown(ctx))
+	}
+	fmt.Fprintln(out, "listening on", strings.Join(where, " and "))
+	var watching sync.WaitGroup
+	watched, stop := context.WithCancel(ctx)
+	watching.Go(func() { r.Watch(watched, hangup) })
+	err = r.Gateway().Run(ctx, srv, listeners...)
+	stop()
+	watching.Wait()
+	return err
+}
+
+// tlsConfig answers handshakes with the certificates of the configuration, as it is at the time, and with those of the
+// command line for all other names.
+func tlsConfig(s settings, r *config.Reloader) (*tls.Config, error) {
+	var fallback *tls.Certificate
+	if s.tlsCert != "" || s.tlsKey != "" {
+		c, err := tls.LoadX509KeyPair(s.tlsCert, s.tlsKey)
+		if err != nil {
+			return nil, fmt.Errorf("-tls-cert, -tls-key: %w", err)
+		}
+		fallback = &c
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if c := r.Snapshot().Certificate(hello.ServerName); c != nil {
+				return c, nil
+			}
+			if fallback == nil {
+				return nil, errors.New("there is no certificate for this name")
+			}
+			return fallback, nil
+		},
+	}, nil
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// nothing is an environment without variables.
+func nothing(string) string { return "" }
+
+// started runs the command until the test ends, and returns the addresses it says it listens on.
+func started(t *testing.T, args ...string) []string {
+	t.Helper()
+	s, err := parse(args, nothing)
+	require.NoError(t, err)
+	out, in := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, s, in, io.Discard, nil)
+		_ = in.CloseWithError(err)
+		ended <- err
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended, "it drains and ends")
+	})
+	addrs, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	require.True(t, ok, line)
+	return strings.Split(addrs, " and ")
+}
+
+// printed runs the command to its end.
+func printed(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	s, err := parse(args, nothing)
+	require.NoError(t, err)
+	var out bytes.Buffer
+	err = run(t.Context(), s, &out, io.Discard, nil)
+	return out.String(), err
+}
+
+// file writes a configuration.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "kong.yml")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	return name
+}
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s for %q", r.Method, r.URL, r.Header.Get("X-Consumer-Username"))
+	}))
+	t.Cleanup(backend.Close)
+	name := file(t, `_format_version: "3.0"
+services:
+- name: users
+  url: `+backend.URL+`/api
+  routes: [{name: users, paths: [/users]}]
+  plugins: [{name: key-auth}]
+consumers: [{username: ann, keyauth_credentials: [{key: ann-key}]}]
+`)
+	cert, key, pool := certificate(t)
+	addrs := started(t, "-config", name, "-listen", "127.0.0.1:0", "-tls-listen", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
+	require.Len(t, addrs, 2)
+	client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
+	t.Cleanup(client.CloseIdleConnections)
+	for i, addr := range addrs {
+		for path, want := range map[string]string{
+			"/users/42?apikey=ann-key": `200 GET /api/42?apikey=ann-key for "ann"`,
+			"/users/42":                "401 ",
+			"/none":                    "404 ",
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, addr+path, nil)
+			require.NoError(t, err)
+			res, err := client.Do(req)
+			require.NoError(t, err)
+			body, err := io.ReadAll(res.Body)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, 1+i, res.ProtoMajor, "HTTP/2 with TLS")
+			require.Contains(t, fmt.Sprintf("%d %s", res.StatusCode, body), want, path)
+		}
+	}
+}
+
+// certificate makes one for 127.0.0.1 that signs itself.
+func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+	parsed, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool = x509.NewCertPool()
+	pool.AddCert(parsed)
+	return cert, key, pool
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	out, err := printed(t, "-config", "kong.yml", "-check")
+	require.NoError(t, err)
+	for _, want := range []string{"users", "profiles", "reports", "status", "/status"} {
+		require.Contains(t, out, want)
+	}
+	bad := file(t, `_format_version: "3.0"
+services:
+- name: a
+  url: http://127.0.0.1:1
+  routes: [{name: r, pathz: [/]}]
+  plugins: [{name: key-auht}]
+`)
+	_, err = printed(t, "-config", bad, "-check")
+	require.ErrorContains(t, err, `pathz`)
+	require.ErrorContains(t, err, `"key-auth"`, "the nearest name, and all problems at once")
+	_, err = printed(t, "-config", filepath.Join(t.TempDir(), "none.yml"), "-check")
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	out, err := printed(t, "-config", "kong.yml", "-explain", "GET http://any.test/users/42; apikey: bob-key")
+	require.NoError(t, err)
+	require.Contains(t, out, "handled by users")
+	require.Contains(t, out, `authenticated (consumer`)
+	out, err = printed(t, "-config", "kong.yml", "-explain", "https://reports.example.com/x")
+	require.NoError(t, err)
+	require.Contains(t, out, "outcome  key-auth: refused no_credential 401")
+	_, err = printed(t, "-config", "kong.yml", "-explain", "GET http://a b/")
+	require.ErrorContains(t, err, "-explain")
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"KONG_TRUSTED_IPS": "10.0.0.0/8, ::1,0.0.0.0/0", "KONG_REAL_IP_HEADER": "X-Forwarded-For"}
+	s, err := parse(nil, func(name string) string { return env[name] })
+	require.NoError(t, err)
+	e, err := s.entry()
+	require.NoError(t, err)
+	require.Equal(t, "[10.0.0.0/8 ::1/128 0.0.0.0/0]", fmt.Sprint(e.TrustedProxies))
+	require.True(t, e.InsecureTrustAll)
+	require.Equal(t, "X-Forwarded-For", e.ClientAddressHeader)
+	require.Equal(t, 1, e.MaxHops)
+	env["KONG_REAL_IP_RECURSIVE"] = "on"
+	s, err = parse(nil, func(name string) string { return env[name] })
+	require.NoError(t, err)
+	e, err = s.entry()
+	require.NoError(t, err)
+	require.Zero(t, e.MaxHops)
+	s.trusted = "nowhere"
+	_, err = s.entry()
+	require.ErrorContains(t, err, `-trusted: "nowhere"`)
+	_, err = printed(t, "-config", "kong.yml", "-listen", "")
+	require.ErrorContains(t, err, "neither -listen nor -tls-listen")
+	_, err = printed(t, "-config", "kong.yml", "-listen", "127.0.0.1:0", "-tls-listen", "127.0.0.1:0", "-tls-cert", "none")
+	require.ErrorContains(t, err, "-tls-cert")
+}
