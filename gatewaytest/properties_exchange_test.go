@@ -25,8 +25,8 @@ import (
 // callers draws requests with the keys that consumers knows, and others.
 func callers() gatewaytest.Properties {
 	return gatewaytest.Properties{
-		Headers: map[string][]string{"Apikey": {"ann-key", "bob-key", "ann-key", "wrong"}, "Accept": {"application/problem+json"}, "Content-Type": {"application/grpc"}},
-		Peers:   []string{"192.0.2.1:1234", "10.9.0.7:4711"},
+		Headers:  map[string][]string{"Apikey": {"ann-key", "bob-key", "ann-key", "wrong"}, "Accept": {"application/problem+json"}, "Content-Type": {"application/grpc"}},
+		Segments: []string{"users", "a", "b", "42", "caf%C3%A9"}, Peers: []string{"192.0.2.1:1234", "10.9.0.7:4711"},
 	}
 }
 
@@ -55,7 +55,7 @@ func TestGatewayKeepsExchanges(t *testing.T) {
 	files, filesUp := proxied(t, "files.test", "")
 	keys := gateway.Must(keyauth.New(keyauth.Config{Consumers: consumers(), Anonymous: &policy.Consumer{ID: "0", Username: "nobody", Groups: []string{"guests"}}}))
 	staff := gateway.Must(acl.New(acl.Config{Allow: []string{"staff", "guests"}}))
-	limit := gateway.Must(ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerHour(40)}}))
+	limit := gateway.Must(ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerHour(3)}}))
 	gw := gateway.Must(gateway.New(gateway.Config{
 		Logger: quiet(),
 		EntryConfig: policy.EntryConfig{

@@ -59,21 +59,21 @@ func drawLimits(t *rapid.T, a ratelimit.Algorithm) []ratelimit.Limit {
 
 // bucket is a limiter of the kind that users write: it counts in requests times nanoseconds, so that all is exact.
 type bucket struct {
-	burst, requests, window int
+	burst, requests, window int64
 	// What may be wrong with it.
-	more      int  // in the bucket at first
-	overflows bool // the bucket has no rim
-	costless  bool // a request counts as one, whatever it costs
-	seconds   bool // it looks at the clock's seconds only
-	keyless   bool // a key empties the bucket of others, which is no fault in what it admits
+	more      int64 // in the bucket at first
+	overflows bool  // the bucket has no rim
+	costless  bool  // a request counts as one, whatever it costs
+	seconds   bool  // it looks at the clock's seconds only
+	keyless   bool  // a key empties the bucket of others, which is no fault in what it admits
 
-	level map[string]int
+	level map[string]int64
 	last  map[string]time.Time
 }
 
 func (b *bucket) take(now time.Time, key string, cost int) bool {
 	if b.level == nil {
-		b.level, b.last = map[string]int{}, map[string]time.Time{}
+		b.level, b.last = map[string]int64{}, map[string]time.Time{}
 	}
 	if b.keyless {
 		key = ""
@@ -86,12 +86,12 @@ func (b *bucket) take(now time.Time, key string, cost int) bool {
 	case !known:
 		level = (b.burst + b.more) * b.window
 	case b.overflows:
-		level += int(now.Sub(b.last[key])) * b.requests
+		level += int64(now.Sub(b.last[key])) * b.requests
 	default:
-		level = min(level+int(now.Sub(b.last[key]))*b.requests, b.burst*b.window)
+		level = min(level+int64(now.Sub(b.last[key]))*b.requests, b.burst*b.window)
 	}
 	b.level[key], b.last[key] = level, now
-	price := cost * b.window
+	price := int64(cost) * b.window
 	if level < price {
 		return false
 	}
@@ -106,7 +106,7 @@ func TestCheckLimiterFindsFaults(t *testing.T) {
 	t.Parallel()
 	limit := ratelimit.Limit{Requests: 5, Window: 2 * time.Second, Burst: 3}
 	bound := gatewaytest.Bound(limit, ratelimit.TokenBucket)
-	good := bucket{burst: 3, requests: 5, window: int(2 * time.Second)}
+	good := bucket{burst: 3, requests: 5, window: int64(2 * time.Second)}
 	for name, c := range map[string]struct {
 		change func(*bucket)
 		fails  bool

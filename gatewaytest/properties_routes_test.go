@@ -26,6 +26,8 @@ func TestRandomTablesAgree(t *testing.T) {
 	t.Run("valid", rapid.MakeCheck(func(t *rapid.T) {
 		p.CheckRoutes(t, gateway.Config{Routes: p.Routes(nowhere).Draw(t, "routes")})
 	}))
+	// Over few values the routes often compete.
+	dense := gatewaytest.Properties{Hosts: []string{"a.test", "*.test"}, Segments: []string{"a", "b"}, Methods: []string{"GET", "HEAD", "POST"}}
 	t.Run("any", rapid.MakeCheck(func(t *rapid.T) {
 		c := gateway.Config{
 			Compat: gateway.Compat{AllowIdenticalRoutes: true, NotFoundForMethod: rapid.Bool().Draw(t, "404 for 405")},
@@ -35,12 +37,14 @@ func TestRandomTablesAgree(t *testing.T) {
 				PassHeaders:       []string{"X-HTTP-Method-Override"},
 			},
 		}
-		c.Routes = append(p.Routes(nowhere).Draw(t, "routes"), p.Routes(nowhere).Draw(t, "more")...)
-		c.Routes = append(c.Routes, c.Routes[rapid.IntRange(0, len(c.Routes)-1).Draw(t, "again")])
-		for i := range c.Routes {
-			c.Routes[i].Name = fmt.Sprint("r", i)
+		for i := range rapid.IntRange(1, 12).Draw(t, "routes") {
+			r := gateway.Route{Name: fmt.Sprint("r", i), Match: dense.Match().Draw(t, "match"), Handler: nowhere("")}
+			if i > 0 && rapid.IntRange(0, 3).Draw(t, "again") == 0 {
+				r.Match = c.Routes[i-1].Match
+			}
+			c.Routes = append(c.Routes, r)
 		}
-		p.CheckRoutes(t, c)
+		dense.CheckRoutes(t, c)
 	}))
 }
 

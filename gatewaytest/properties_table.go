@@ -33,7 +33,7 @@ func (p Properties) Routes(handler func(name string) http.Handler) *rapid.Genera
 		for i := range routes {
 			routes[i] = gateway.Route{Match: p.match(t)}
 			if i > 0 && rapid.Bool().Draw(t, "alike") { // or routes would seldom compete
-				routes[i].Match = mixed(t, routes[i].Match, routes[rapid.IntRange(0, i-1).Draw(t, "like")].Match)
+				routes[i].Match = alike(t, routes[rapid.IntRange(0, i-1).Draw(t, "like")].Match, routes[i].Match)
 			}
 			if len(routes[i].Match.Regexps) > 0 {
 				routes[i].Priority = rapid.IntRange(-1, 1).Draw(t, "priority")
@@ -121,26 +121,23 @@ func (p Properties) someMethods(t *rapid.T) []string {
 	return some(t, "methods", methods)
 }
 
-// mixed draws criteria of each kind from one of two routes, mostly from the second.
-func mixed(t *rapid.T, m, other gateway.Match) gateway.Match {
-	keep := func(kind string) bool { return oneIn(t, 3, "other "+kind) }
-	if !keep("hosts") {
-		m.Hosts = other.Hosts
-	}
-	if !keep("methods") {
-		m.Methods = other.Methods
-	}
-	if !keep("paths") {
-		m.Paths, m.Prefixes, m.Regexps = other.Paths, other.Prefixes, other.Regexps
-	}
-	if !keep("headers") {
-		m.Headers = other.Headers
-	}
-	if !keep("query") {
-		m.Query = other.Query
-	}
-	if !keep("tls") {
-		m.Schemes, m.SNIs = other.Schemes, other.SNIs
+// alike returns the criteria of a route with one or two kinds of them replaced by those of another.
+func alike(t *rapid.T, m, other gateway.Match) gateway.Match {
+	for range sample(t, "differences", 1, 1, 2) {
+		switch sample(t, "difference", "headers", "query", "methods", "paths", "hosts", "tls") {
+		case "headers":
+			m.Headers = other.Headers
+		case "query":
+			m.Query = other.Query
+		case "methods":
+			m.Methods = other.Methods
+		case "paths":
+			m.Paths, m.Prefixes, m.Regexps = other.Paths, other.Prefixes, other.Regexps
+		case "hosts":
+			m.Hosts = other.Hosts
+		case "tls":
+			m.Schemes, m.SNIs = other.Schemes, other.SNIs
+		}
 	}
 	return m
 }
