@@ -380,10 +380,18 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 		return p, nil
 	}
 	targets := targetsOf(up, scheme)
-	if len(targets) == 0 {
-		return nil, fmt.Errorf("upstream %q, which the service's host names, has no targets", up.Name)
+	first := targets
+	if !slices.ContainsFunc(targets, func(t balancer.Target) bool { return t.Weight != balancer.NoTraffic }) {
+		b.warnf(up.node, "no target of upstream %q takes traffic: requests for it are answered with 503", up.Name)
+		// A pool begins with one that does, which can be taken away from it then.
+		none := balancer.Target{URL: scheme + "://no-target.invalid", Weight: balancer.NoTraffic}
+		first = append(slices.Clone(targets), balancer.Target{URL: none.URL})
+		targets = append(targets, none)
 	}
-	p, err := balancer.NewPool(balancer.Config{Targets: targets})
+	p, err := balancer.NewPool(balancer.Config{Targets: first})
+	if err == nil {
+		err = p.SetTargets(targets)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: %w", up.Name, err)
 	}

@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/config"
+	"github.com/gatehouse-go/gateway/gatewaytest"
 )
 
 // lines are the problems of a file, one a line.
@@ -145,7 +149,6 @@ func TestBadFiles(t *testing.T) {
 		"redirect unused":      {head + "routes: [{name: a, paths: [/], https_redirect_status_code: 400}]\n", []string{"routes[0].https_redirect_status_code: found 400: "}},
 		"bad host":             {head + "routes: [{name: a, hosts: [\"a b\"]}]\n", []string{`routes[0].hosts[0]: found "a b": `}},
 		"bad target":           {head + "services: [{name: s, host: u, routes: [{paths: [/]}]}]\nupstreams: [{name: u, targets: [{target: \"a b:80\"}]}]\n", []string{"a b"}},
-		"no targets":           {head + "services: [{name: s, host: u, routes: [{paths: [/]}]}]\nupstreams: [{name: u}]\n", []string{"has no targets"}},
 		"algorithm":            {head + "upstreams: [{name: u, algorithm: latency}]\n", []string{`upstreams[0].algorithm: found "latency": algorithm latency is not supported`}},
 		"nobody":               {head + "consumers: [{tags: [x]}]\n", []string{"consumers[0]: a consumer needs a username or a custom_id"}},
 		"certificate":          {head + "certificates: [{cert: x, key: s3cret, snis: [{name: a}]}]\n", []string{"certificates[0]: certificate and key do not make a pair"}},
@@ -372,5 +375,22 @@ func TestWithoutEffect(t *testing.T) {
 	} {
 		_, err := load(text + "\n")
 		require.ErrorContains(t, err, want, text)
+	}
+}
+
+// TestNoTargets: an upstream may wait for its targets.
+func TestNoTargets(t *testing.T) {
+	t.Parallel()
+	for _, targets := range []string{"[]", "[{target: a.test, weight: 0}]"} {
+		s, err := config.Load("kong.yml", strings.NewReader(`_format_version: "3.0"
+services: [{name: s, host: u, routes: [{name: r, paths: [/]}]}]
+upstreams: [{name: u, targets: `+targets+`}]
+`), config.Options{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		require.Equal(t, []string{`kong.yml:3:13: no target of upstream "u" takes traffic: requests for it are answered with 503`}, s.Warnings)
+		gw, err := gateway.New(s.Gateway)
+		require.NoError(t, err)
+		require.Equal(t, 503, gatewaytest.Do(gw, httptest.NewRequest("GET", "/", nil)).StatusCode)
+		require.NoError(t, gw.Shutdown(t.Context()))
 	}
 }

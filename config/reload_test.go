@@ -142,7 +142,6 @@ func TestReloadBad(t *testing.T) {
 	for want, text := range map[string]string{
 		"kong.yml:3:":                          "_format_version: \"3.0\"\nservices:\n  - [\n",
 		"the file is empty":                    "",
-		"has no targets":                       strings.Replace(reloadFile(20, "x", ""), "targets: [{target: \"x\"}]", "targets: []", 1),
 		"algorithm latency is not supported":   strings.Replace(reloadFile(20, "x", ""), "name: pool,", "name: pool, algorithm: latency,", 1),
 		"there is no service":                  reloadFile(20, "c.internal:80", "- {name: x, paths: [/x], service: none}\n"),
 		`found "a b:80": is no host`:           reloadFile(20, "a b:80", ""),

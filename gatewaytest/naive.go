@@ -16,7 +16,8 @@ import (
 
 // This file reads the rules of gateway.Match once more, from their description alone. It tries every host and every path
 // of every route, the one that wins first; it is slow, allocates freely and has no index. What a gateway answers must be
-// what it answers.
+// what it answers. How paths are spelled it leaves to package canonical, and the order that the description leaves open,
+// as between two hosts with a star, is said where the rank is.
 
 // naiveKind is the kind of a path, in order of precedence.
 type naiveKind int

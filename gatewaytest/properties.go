@@ -19,8 +19,8 @@ import (
 //
 // The zero Properties is ready: it draws from small sets of its own, in which things often meet. A field that is set
 // replaces one of these sets, so that what is drawn fits what is tested: its hosts, its paths, the credentials it knows.
-// A value that a request or a route cannot have is left out where it cannot. The fields are read, not changed, and not
-// kept by what the methods return once these are through; a Properties may be used by any number of tests at a time.
+// A value that a request or a route cannot have is left out where it cannot. What the fields hold is only read; it must not
+// change while a generator of theirs is in use. Any number of tests may share a Properties.
 type Properties struct {
 	// Hosts are hosts, each optionally with a port. Of *.example.com and example.*, as routes have them, requests ask for
 	// hosts that match.
@@ -30,9 +30,9 @@ type Properties struct {
 	Segments []string
 	// Methods are request methods.
 	Methods []string
-	// Headers and Query are the names of header fields and of parameters, each with values it may have. A request has
-	// each or has it not. Credentials, right and wrong ones, are a case for Headers. What only a gateway may set need not
-	// be listed: requests have some of that as it is, forged.
+	// Headers and Query are the names of header fields and of parameters, each with values it may have; a request has one
+	// or two of these, or the field not at all. Credentials, right and wrong ones, are a case for Headers. What only a
+	// gateway may set need not be listed: requests have some of that as it is, forged.
 	Headers, Query map[string][]string
 	// Peers are where requests come from, as RemoteAddr has it: an address and a port. List those of trusted proxies, if
 	// there are any.

@@ -166,7 +166,7 @@ func TestCheckExchangeFindsFaults(t *testing.T) {
 				Name: "r", Plugins: []gateway.Plugin{keys, policy.Describe("faulty", policy.Contract{}, c.plugin.Wrap)}, Handler: up,
 			}}}))
 			defer gw.Shutdown(context.Background())
-			text := failure(func(t *rapid.T) { callers().CheckExchange(t, gw, backend) })
+			text := gatewaytest.FailureOf(func(t *rapid.T) { callers().CheckExchange(t, gw, backend) })
 			if c.text == "" {
 				require.Empty(t, text)
 				return
@@ -190,8 +190,8 @@ func TestCheckExchangeFindsRawPaths(t *testing.T) {
 		r.Out.Header = kept
 	}}
 	require.Regexp(t, `^gatewaytest: the upstream got the path "/.*", which is not in its canonical form "/`,
-		failure(func(t *rapid.T) { gatewaytest.Properties{}.CheckExchange(t, raw, backend) }))
+		gatewaytest.FailureOf(func(t *rapid.T) { gatewaytest.Properties{}.CheckExchange(t, raw, backend) }))
 	// One that is behind an entry sends what that made of the path, and the fields that clients forge do not get that far.
 	guarded := policy.Must(policy.NewEntry(policy.EntryConfig{})).Wrap(raw)
-	require.Empty(t, failure(func(t *rapid.T) { gatewaytest.Properties{}.CheckExchange(t, guarded, backend) }))
+	require.Empty(t, gatewaytest.FailureOf(func(t *rapid.T) { gatewaytest.Properties{}.CheckExchange(t, guarded, backend) }))
 }

@@ -19,7 +19,7 @@ import (
 // both included. The sum may not exceed most(d), where d is the time between the two, and 0 for a single request. With
 // several bounds each of them has to hold; [Bound] makes them.
 //
-// The timeline is made for the bounds: its steps are the lengths at which they grow, a nanosecond more and less, and parts
+// The timeline begins at the end of 2027 and is made for the bounds: its steps are the lengths at which they grow, a nanosecond more and less, and parts
 // of them; it goes to the edges of windows counted from 1970, and in long ones to those of months and years. Bursts come
 // at one moment.
 //

@@ -124,7 +124,7 @@ func TestCheckLimiterFindsFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			text := failure(func(t *rapid.T) {
+			text := gatewaytest.FailureOf(func(t *rapid.T) {
 				b := good
 				c.change(&b)
 				gatewaytest.Properties{}.CheckLimiter(t, b.take, bound)
@@ -156,7 +156,7 @@ func TestCheckLimiterNeedsTheRightBound(t *testing.T) {
 		{ratelimit.SlidingWindow, ratelimit.TokenBucket, false},
 		{ratelimit.SlidingWindow, ratelimit.FixedWindow, false},
 	} {
-		text := failure(func(t *rapid.T) {
+		text := gatewaytest.FailureOf(func(t *rapid.T) {
 			l, err := ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{limit}, Algorithm: c.limiter})
 			require.NoError(t, err)
 			gatewaytest.Properties{Keys: []string{"k"}}.CheckLimiter(t, func(now time.Time, key string, cost int) bool {
@@ -254,10 +254,10 @@ func TestBoundOfCalendar(t *testing.T) {
 func TestCheckLimiterWithoutBound(t *testing.T) {
 	t.Parallel()
 	admit := func(time.Time, string, int) bool { return true }
-	require.Contains(t, failure(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit) }), "was given no bound")
+	require.Contains(t, gatewaytest.FailureOf(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit) }), "was given no bound")
 	none := func(time.Duration) int { return 0 }
-	require.Contains(t, failure(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit, none) }), "at most 0")
+	require.Contains(t, gatewaytest.FailureOf(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit, none) }), "at most 0")
 	all := func(time.Duration) int { return math.MaxInt }
-	require.Empty(t, failure(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit, all) }))
-	require.Contains(t, failure(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit, all, none) }), "by bound 1")
+	require.Empty(t, gatewaytest.FailureOf(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit, all) }))
+	require.Contains(t, gatewaytest.FailureOf(func(t *rapid.T) { gatewaytest.Properties{}.CheckLimiter(t, admit, all, none) }), "by bound 1")
 }

@@ -97,22 +97,22 @@ func TestCheckRoutesFindsFaults(t *testing.T) {
 			{Name: "rest", Match: gateway.Match{Methods: []string{"GET"}}, Handler: nowhere("")},
 		}}
 	}
-	text := failure(func(t *rapid.T) {
+	text := gatewaytest.FailureOf(func(t *rapid.T) {
 		gatewaytest.Properties{}.CheckRoutes(t, table(gateway.Match{Paths: []string{"/*rest"}, Func: fickle()}))
 	})
 	require.Regexp(t, `gatewaytest: (the request went to|Explain says|no route takes the method)`, text)
 	require.Regexp(t, `\nrequest: [A-Z]+ https?://.* from `, text)
 	require.Contains(t, text, "\nthe gateway's own account:\n")
 	require.Contains(t, text, "\ttable:\n\tfickle {Paths: [\"/*rest\"], Func}\n\trest {Methods: [\"GET\"]}\n"[1:])
-	require.Empty(t, failure(func(t *rapid.T) {
+	require.Empty(t, gatewaytest.FailureOf(func(t *rapid.T) {
 		gatewaytest.Properties{}.CheckRoutes(t, table(gateway.Match{Paths: []string{"/*rest"}, Func: func(r *http.Request) bool { return r.URL.Path == "/a" }}))
 	}))
 
-	text = failure(func(t *rapid.T) {
+	text = gatewaytest.FailureOf(func(t *rapid.T) {
 		gatewaytest.Properties{}.CheckRoutes(t, table(gateway.Match{Func: firstTime()}))
 	})
 	require.Contains(t, text, "and by the rules it is one for route \"fickle\"")
-	require.Contains(t, failure(func(t *rapid.T) {
+	require.Contains(t, gatewaytest.FailureOf(func(t *rapid.T) {
 		gatewaytest.Properties{}.CheckRoutes(t, table(gateway.Match{Paths: []string{"users"}}))
 	}),
 		"gatewaytest: CheckRoutes was given a Config that no gateway takes: gateway: route \"fickle\"")
@@ -165,7 +165,7 @@ func TestCheckRoutesListsLargeTables(t *testing.T) {
 		}
 		c.Routes = append(c.Routes, gateway.Route{Name: fmt.Sprint("r", i), Match: m, Handler: nowhere("")})
 	}
-	text := failure(func(t *rapid.T) { gatewaytest.Properties{}.CheckRoutes(t, c) })
+	text := gatewaytest.FailureOf(func(t *rapid.T) { gatewaytest.Properties{}.CheckRoutes(t, c) })
 	require.Contains(t, text, "\tr150 {Prefixes: [\"/\"], Func}\n")
 	require.Regexp(t, `\n\tand 1\d\d more\n$`, text)
 }

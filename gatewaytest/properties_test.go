@@ -15,28 +15,6 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 )
 
-// failure returns how a property fails, or "" when it holds for as many seeds as a Check tries. It neither shrinks nor
-// writes a file, as a Check would that fails.
-func failure(prop func(*rapid.T)) string {
-	for seed := range 100 {
-		if text := rapid.Custom(func(t *rapid.T) string { return failureOf(t, prop) }).Example(seed); text != "" {
-			return text
-		}
-	}
-	return ""
-}
-
-func failureOf(t *rapid.T, prop func(*rapid.T)) (text string) {
-	rapid.Bool().Draw(t, "what draws nothing is no generator")
-	defer func() {
-		if v := recover(); v != nil { // which is how rapid fails
-			text = fmt.Sprint(v)
-		}
-	}()
-	prop(t)
-	return ""
-}
-
 // ever draws examples until one has what is asked for.
 func ever[T any](t *testing.T, g *rapid.Generator[T], what string, has func(T) bool) {
 	t.Helper()

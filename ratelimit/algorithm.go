@@ -8,7 +8,8 @@ type Algorithm int
 const (
 	// TokenBucket fills a bucket of Burst tokens evenly, Requests per Window, and takes one for each request. It is
 	// smooth: who spent the burst gets on at the rate. In any stretch of time d, and for each limit, one key gets at
-	// most Burst + Requests*d/Window requests. It is golang.org/x/time/rate.
+	// most Burst + Requests*d/Window requests. It is golang.org/x/time/rate, whose arithmetic is that of floating-point
+	// numbers: a token may come some nanoseconds early.
 	TokenBucket Algorithm = iota
 	// FixedWindow counts in windows of the calendar in UTC, as Kong does: each second, minute, hour and day, the
 	// calendar month for a Window of 30 days and the calendar year for one of 365; other lengths are counted from
@@ -17,8 +18,8 @@ const (
 	FixedWindow
 	// SlidingWindow weighs the count of the window before by the part of it that the last Window still reaches into, as if
 	// its requests had come evenly. One key gets at most Requests in each window aligned as in FixedWindow (months
-	// and years are 30 and 365 days), and less than twice Requests in any stretch as long as Window; at an even pace
-	// it gets Requests.
+	// and years are 30 and 365 days), and less than twice Requests in any stretch as long as Window. The weight is
+	// rounded up, so that at an even pace a key gets a little less than Requests in a window, and with Requests of 1 one in two.
 	SlidingWindow
 )
 
