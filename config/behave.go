@@ -29,6 +29,14 @@ func (*httpsOnlyPlugin) Name() string { return "https-only" }
 // Contract asks and promises nothing.
 func (*httpsOnlyPlugin) Contract() policy.Contract { return policy.Contract{} }
 
+// Preview tells which requests it would keep out.
+func (p *httpsOnlyPlugin) Preview(r *http.Request) policy.Decision {
+	if policy.ExchangeFrom(r.Context()).Scheme() == schemeHTTPS {
+		return policy.Decision{Policy: p.Name(), Reason: schemeHTTPS}
+	}
+	return policy.Decision{Policy: p.Name(), Verdict: policy.Refused, Reason: "https_required", Status: p.status}
+}
+
 // Wrap answers plain requests with the configured status, and with where to go.
 func (p *httpsOnlyPlugin) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -326,3 +326,15 @@ plugins:
 		require.ErrorContains(t, err, "plugins[1].config.minute: ", bad)
 	}
 }
+
+// TestExplainHTTPSOnly: an explanation knows of what the loader adds.
+func TestExplainHTTPSOnly(t *testing.T) {
+	t.Parallel()
+	gw, _ := serve(t, `_format_version: "3.0"
+services: [{name: s, host: x, routes: [{name: r, paths: [/], protocols: [https]}]}]
+`)
+	r := httptest.NewRequest("GET", "http://x/", nil)
+	require.Equal(t, "https-only: refused https_required 426", gw.Explain(r).Outcome)
+	require.Equal(t, 426, gatewaytest.Do(gw, r).StatusCode)
+	require.Contains(t, gw.Explain(httptest.NewRequest("GET", "https://x/", nil)).Outcome, "handled by")
+}

@@ -89,7 +89,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 func (s *settings) entry() (policy.EntryConfig, error) {
 	var e policy.EntryConfig
 	for text := range strings.SplitSeq(s.trusted, ",") {
-		if text = strings.TrimSpace(text); text == "" {
+		if text = strings.TrimSpace(text); text == "" || text == "unix:" { // it listens on no Unix socket
 			continue
 		}
 		p, err := netip.ParsePrefix(text)

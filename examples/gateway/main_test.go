@@ -168,7 +168,7 @@ func TestExplain(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"KONG_TRUSTED_IPS": "10.0.0.0/8, ::1,0.0.0.0/0", "KONG_REAL_IP_HEADER": "X-Forwarded-For"}
+	env := map[string]string{"KONG_TRUSTED_IPS": "10.0.0.0/8, ::1,0.0.0.0/0,unix:", "KONG_REAL_IP_HEADER": "X-Forwarded-For"}
 	s, err := parse(nil, func(name string) string { return env[name] })
 	require.NoError(t, err)
 	e, err := s.entry()
