@@ -504,3 +504,16 @@ func TestExplainCandidates(t *testing.T) {
 		require.NotEqual(t, "c", n.Route)
 	}
 }
+
+// TestExplainHandlersInside: the targets of all upstreams behind a handler that has several.
+func TestExplainHandlersInside(t *testing.T) {
+	t.Parallel()
+	inside := fork{upstreamFor(t, "stable", gateway.Timeouts{}), upstreamFor(t, "canary", gateway.Timeouts{})}
+	gw := gateway.Must(gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: inside}}}))
+	h := gw.Explain(get("/")).Handler
+	require.Len(t, h.Handlers, 2)
+	for i, name := range []string{"stable", "canary"} {
+		require.Equal(t, name, h.Handlers[i].Name)
+		require.Len(t, h.Handlers[i].Targets, 1)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,9 @@ func (p *httpsOnlyPlugin) Wrap(next http.Handler) http.Handler {
 		x.Record(policy.Decision{Policy: p.Name(), Verdict: policy.Refused, Reason: "https_required", Status: p.status})
 		x.MarkGatewayMade()
 		policy.ReleaseBody(w, r)
+		if strings.Contains(host, ":") { // an IPv6 address
+			host = "[" + host + "]"
+		}
 		location := "https://" + host + x.Path()
 		if r.URL.RawQuery != "" || r.URL.ForceQuery {
 			location += "?" + r.URL.RawQuery

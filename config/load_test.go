@@ -254,6 +254,7 @@ routes:
 	require.Equal(t, "Upgrade", res.Header.Get("Connection"))
 	require.Contains(t, text(t, res), "Please use HTTPS protocol")
 	require.Equal(t, "https://x/moved/a?b=c", ask(gw, "GET", "http://x/moved/a?b=c").Header.Get("Location"))
+	require.Equal(t, "https://[2001:db8::1]/moved/a", ask(gw, "GET", "http://[2001:db8::1]:8000/moved/a").Header.Get("Location"))
 	require.Contains(t, text(t, ask(gw, "GET", "http://x/lonely")), "no Service found with those values")
 }
 

@@ -189,3 +189,31 @@ func ExamplePreviewOf() {
 	// rate-limiting allowed within_limit (minute: 60 of 60 left) true
 	// false
 }
+
+// A page of the plugin's own in place of the usual answer; everything else is as with Refuse.
+func ExampleRefuseWith() {
+	closed := policy.Describe("closed", policy.Contract{}, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			policy.RefuseWith(w, r, "closed", &policy.Error{Status: 503, Code: "noon"}, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(503)
+				_, _ = fmt.Fprint(w, "Back at noon")
+			})
+		})
+	})
+	x, r := policy.Ensure(httptest.NewRequest("GET", "/", nil))
+	res := gatewaytest.Do(closed.Wrap(nil), r)
+	text, _ := gatewaytest.Text(res)
+	fmt.Println(res.StatusCode, text, x.Decisions())
+	// Output:
+	// 503 Back at noon [closed refused noon 503]
+}
+
+// A plugin asks somebody with a request of its own: what becomes of that is not in the record of the request it serves.
+func ExampleNewExchange() {
+	x, r := policy.Ensure(httptest.NewRequest("GET", "/users/42", nil))
+	own, question := policy.NewExchange(r.Clone(r.Context()))
+	policy.Refuse(httptest.NewRecorder(), question, "authority", &policy.Error{Status: 403, Code: "not_known"})
+	fmt.Println(own.Decisions(), x.Decisions())
+	// Output:
+	// [authority refused not_known 403] []
+}
