@@ -58,7 +58,7 @@ func (t *try) run(w http.ResponseWriter) result {
 	}
 	m, err := t.up.pool.Pick(t.query)
 	if err != nil {
-		return t.refuse(proxy.Unavailable("no_target", err))
+		return t.refuse(proxy.NoTarget(err))
 	}
 	t.member, t.Target = m, m.Target()
 	out, failed := t.call.Outgoing(m.URL())

@@ -96,7 +96,7 @@ type UpstreamConfig struct {
 //	X-Forwarded-For          kept, and the TCP peer's address appended
 //	X-Real-IP                the client's address, as policy.Exchange.ClientAddr has it
 //	X-Forwarded-Proto        http or https, as the client sees it
-//	X-Forwarded-Host         kept, or the host asked for, with its port if one was named
+//	X-Forwarded-Host         kept, or the host asked for, with its port if one was named; see Forward.KongForwarded
 //	X-Forwarded-Port         kept, or that port, or the scheme's own
 //	X-Forwarded-Path         kept, or the canonical path before Forward changed it
 //	X-Forwarded-Prefix       kept, and what StripPath took off appended

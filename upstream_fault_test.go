@@ -313,7 +313,7 @@ func TestDialFaults(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"no such host", "http://a.test", dialError(&net.DNSError{Err: "no such host", Name: "a.test", IsNotFound: true}), 502, "dns_error"},
+		{"no such host", "http://a.test", dialError(&net.DNSError{Err: "no such host", Name: "a.test", IsNotFound: true}), 503, "dns_error"},
 		{"refused", "http://a.test", dialError(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), 502, "connect_refused"},
 		{"unreachable", "http://a.test", dialError(&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}), 502, "connect_failed"},
 		{"system's own timeout", "http://a.test", dialError(&net.OpError{Op: "dial", Err: syscall.ETIMEDOUT}), 504, "connect_timeout"},

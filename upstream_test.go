@@ -112,7 +112,7 @@ func TestNoTarget(t *testing.T) {
 	h, ch := watched(u)
 	res := gatewaytest.Do(h, get("/"))
 	require.Equal(t, 503, res.StatusCode)
-	require.Contains(t, text(t, res), unavailable)
+	require.Contains(t, text(t, res), "failure to get a peer from the ring-balancer")
 	was := <-ch
 	require.Empty(t, was.tries, "no target was asked")
 	require.Equal(t, "no_target", was.decisions[0].Reason)

@@ -29,6 +29,9 @@ type Options struct {
 	// credentials. They are OPTIONS requests with Origin and Access-Control-Request-Method; anybody can make one.
 	// Policies inside find nobody authenticated. With a CORS policy outside, which answers preflights, it is not needed.
 	SkipPreflight bool
+	// SkipOptions passes every OPTIONS request on in the same way, as Kong does with run_on_preflight: false. What is inside
+	// must then give nothing away on OPTIONS.
+	SkipOptions bool
 }
 
 // Validate reports what is wrong with o, all of it; by is the package whose Config holds the options and begins each
@@ -52,7 +55,7 @@ func (o Options) Validate(by string) error {
 //	authenticated          allowed  the credential is valid; the Exchange holds the identity
 //	anonymous              allowed  nobody, passing as Options.Anonymous; Detail says why when a credential was shown
 //	already_authenticated  skipped  a method before has authenticated the caller, and Options.Anonymous is set
-//	preflight              skipped  see Options.SkipPreflight
+//	preflight              skipped  see Options.SkipPreflight and SkipOptions
 //	no_credential          401      ErrNoCredential
 //	invalid_credential     401      ErrInvalidCredential
 //	duplicate_credential   401      ErrDuplicateCredential
@@ -167,7 +170,7 @@ var errNobody = errors.New("auth: the method returned no identity and no error")
 
 // skip returns why the method is not asked at all, or "".
 func (h *handler) skip(x *policy.Exchange, r *http.Request) string {
-	if h.options.SkipPreflight && isPreflight(r) {
+	if h.options.SkipPreflight && isPreflight(r) || h.options.SkipOptions && r.Method == http.MethodOptions {
 		return reasonPreflight
 	}
 	if h.options.Anonymous != nil {

@@ -495,7 +495,7 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 		b.d.notSupported(r.node.get("path_handling"), "path_handling v1")
 	}
 	f := &rt.Forward
-	f.StripPath, f.PreserveHost = r.StripPath && len(r.Paths) > 0, r.PreserveHost
+	f.StripPath, f.PreserveHost, f.KongForwarded = r.StripPath && len(r.Paths) > 0, r.PreserveHost, true
 	rt.Handler = http.HandlerFunc(noService)
 	if s := r.of; s != nil {
 		rt.Handler = b.handlers[s]

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -37,7 +39,7 @@ func (k *keyAuth) Check(c *Check) {
 func (k *keyAuth) Build(e *Env) (policy.Plugin, error) {
 	c := keyauth.Config{
 		Consumers: e.Keys, HideCredentials: k.HideCredentials, Realm: k.Realm,
-		SkipPreflight: !k.RunOnPreflight,
+		SkipOptions: !k.RunOnPreflight,
 	}
 	for place, set := range map[keyauth.Location]bool{keyauth.Header: k.KeyInHeader, keyauth.Query: k.KeyInQuery, keyauth.Body: k.KeyInBody} {
 		if set {
@@ -224,11 +226,31 @@ func (r *requestTermination) Check(c *Check) {
 	}
 }
 
+// kongMessages are the texts Kong has for answers without one.
+//
+//nolint:gochecknoglobals // a constant table
+var kongMessages = map[int]string{
+	http.StatusNotFound: "Not found", http.StatusMethodNotAllowed: "Method not allowed",
+	http.StatusInternalServerError: "An unexpected error occurred", http.StatusBadGateway: "Bad Gateway",
+	http.StatusServiceUnavailable: "Service unavailable",
+}
+
 // Build implements [Schema].
 func (r *requestTermination) Build(*Env) (policy.Plugin, error) {
 	c := terminate.Config{Status: r.StatusCode, Message: r.Message, Body: r.Body, ContentType: r.ContentType, Echo: r.Echo, Trigger: r.Trigger}
-	if c.Echo {
+	switch {
+	case c.Echo:
 		c.Message = ""
+	case c.Body == "" && c.Status >= http.StatusBadRequest:
+		message := cmp.Or(c.Message, kongMessages[c.Status])
+		if message == "" || c.Status == http.StatusUnauthorized {
+			break // the text and the challenge of the status
+		}
+		body, err := json.Marshal(map[string]string{"message": message})
+		if err != nil {
+			return nil, err
+		}
+		c.Message, c.Body, c.ContentType = "", string(body), "application/json; charset=utf-8"
 	}
 	return terminate.New(c)
 }

@@ -17,6 +17,10 @@ type Forward struct {
 	PreserveHost bool
 	// Host is sent as Host, whatever the client and the target say.
 	Host string
+	// KongForwarded fills some X-Forwarded fields as Kong does: Host without a port, Port with that of the listener the client
+	// reached, and the Prefix of a trusted proxy as it is. By default Host and Port are what the client asked for, and the
+	// prefix that StripPath took off is appended. Where the request came through no listener, as in tests, the port is the default.
+	KongForwarded bool
 	// Rewrite changes the outgoing request last, after the hop-by-hop fields have gone and before the gateway sets the
 	// header fields it owns, so that it cannot be undone by a client's Connection header nor forge an identity. in is
 	// read-only. What it does to path, query and header of out counts, the path in its canonical form; method, host, target,

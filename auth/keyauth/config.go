@@ -56,6 +56,8 @@ type Config struct {
 	AnonymousOnInvalid bool
 	// SkipPreflight passes CORS preflights on unauthenticated; see [auth.Options]. Default: they need a key, too.
 	SkipPreflight bool
+	// SkipOptions passes every OPTIONS request on unauthenticated. Default: they need a key, too.
+	SkipOptions bool
 
 	// The texts of refusals with 401. Default: "No API key found in request", "Duplicate API key found" and
 	// "Unauthorized".
@@ -71,7 +73,7 @@ func New(c Config) (*KeyAuth, error) {
 		}
 	}
 	k := &KeyAuth{options: auth.Options{
-		Anonymous: c.Anonymous, AnonymousOnInvalid: c.AnonymousOnInvalid, SkipPreflight: c.SkipPreflight,
+		Anonymous: c.Anonymous, AnonymousOnInvalid: c.AnonymousOnInvalid, SkipPreflight: c.SkipPreflight, SkipOptions: c.SkipOptions,
 	}}
 	fail(k.options.Validate("keyauth"))
 

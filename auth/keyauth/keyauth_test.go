@@ -237,6 +237,12 @@ func TestPreflight(t *testing.T) {
 	options.Method = http.MethodOptions
 	got, _ = serve(t, newKeyAuth(t, keyauth.Config{SkipPreflight: true}), options)
 	require.Equal(t, 401, got.status, "an OPTIONS request that is no preflight")
+	got, up = serve(t, newKeyAuth(t, keyauth.Config{SkipOptions: true}), options)
+	require.Equal(t, 200, got.status)
+	require.Equal(t, "preflight", got.reason)
+	require.True(t, up.identity.IsZero())
+	got, _ = serve(t, newKeyAuth(t, keyauth.Config{SkipOptions: true}), request("/", ""))
+	require.Equal(t, 401, got.status, "only OPTIONS passes")
 }
 
 func TestGRPC(t *testing.T) {

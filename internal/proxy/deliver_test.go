@@ -115,7 +115,7 @@ func TestFailure(t *testing.T) {
 		gone   bool
 	}{
 		{&transport.Error{Code: transport.ConnectRefused, Err: io.EOF}, 502, "connect_refused", false},
-		{&transport.Error{Code: transport.DNSFailed, Err: io.EOF}, 502, "dns_error", false},
+		{&transport.Error{Code: transport.DNSFailed, Err: io.EOF}, 503, "dns_error", false},
 		{&transport.Error{Code: transport.StaleConnection, Err: io.EOF}, 502, "stale_connection", false},
 		{&transport.Error{Code: transport.ConnectTimeout, Err: io.EOF}, 504, "connect_timeout", false},
 		{&transport.Error{Code: transport.IdleLimit, Err: io.EOF}, 504, "idle_timeout", false},

@@ -14,6 +14,8 @@ const (
 	messageInternal    = "An unexpected error occurred"
 	messageBadGateway  = "An invalid response was received from the upstream server"
 	messageUnavailable = "The upstream server is currently unavailable"
+	messageNoName      = "name resolution failed"
+	messageNoTarget    = "failure to get a peer from the ring-balancer"
 	messageTimeout     = "The upstream server is timing out"
 	messageSlowBody    = "The request body did not arrive in time"
 )
@@ -53,6 +55,8 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 	case transport.InvalidRequest:
 		e.Status, e.Message = http.StatusInternalServerError, messageInternal
 		gone = true
+	case transport.DNSFailed:
+		e.Status, e.Message = http.StatusServiceUnavailable, messageNoName
 	case transport.Closed:
 		e.Status, e.Message = http.StatusServiceUnavailable, messageUnavailable
 		gone = true
@@ -80,4 +84,9 @@ func uploadFailure(err error) *policy.Error {
 // Unavailable is the refusal of a request that could not be sent to any target.
 func Unavailable(code string, err error) *policy.Error {
 	return &policy.Error{Status: http.StatusServiceUnavailable, Code: code, Message: messageUnavailable, Err: err}
+}
+
+// NoTarget is the refusal of a request for which the balancer has no target.
+func NoTarget(err error) *policy.Error {
+	return &policy.Error{Status: http.StatusServiceUnavailable, Code: "no_target", Message: messageNoTarget, Err: err}
 }

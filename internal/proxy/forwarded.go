@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"net"
+	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -32,14 +35,23 @@ func (c *Call) setForwarded(f *fields) {
 	scheme := x.Scheme()
 	host, port := x.Host()
 	f.setOrDelete("X-Forwarded-Proto", scheme)
-	keep(f, in, "X-Forwarded-Host", hostPort(host, port))
+	asked := hostPort(host, port)
+	kongs := c.Forward.KongForwarded
+	if kongs {
+		asked, port = hostPort(host, ""), c.listenerPort(port)
+	}
+	keep(f, in, "X-Forwarded-Host", asked)
 	if port == "" {
 		port = defaultPort(scheme)
 	}
 	keep(f, in, "X-Forwarded-Port", port)
 	keep(f, in, "X-Forwarded-Path", x.Path())
 	prefix := x.StrippedPath()
-	if kept := in["X-Forwarded-Prefix"]; len(kept) > 0 && kept[0] != "" {
+	switch kept := in["X-Forwarded-Prefix"]; {
+	case len(kept) == 0 || kept[0] == "":
+	case kongs:
+		prefix = kept[0]
+	default:
 		prefix = strings.TrimSuffix(kept[0], "/") + prefix // both were taken off, that of the proxy in front first
 	}
 	f.setOrDelete("X-Forwarded-Prefix", prefix)
@@ -53,6 +65,14 @@ func (c *Call) setForwarded(f *fields) {
 	} else {
 		delete(f.h, "Forwarded")
 	}
+}
+
+// listenerPort returns the port of the listener the client reached, or else asked.
+func (c *Call) listenerPort(asked string) string {
+	if a, ok := c.In.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && a != nil {
+		return strconv.Itoa(a.Port)
+	}
+	return asked
 }
 
 // keep sets a field to what came in, or else to value.

@@ -115,13 +115,17 @@ func (c *Call) setConnection(f *fields) {
 	}
 }
 
-// preservedHost returns the host asked for as it was routed by, or what the gateway put in its place.
+// preservedHost returns the host asked for as it was routed by, or what the gateway put in its place. The case of its
+// letters, which changes nothing (RFC 9110 section 4.2.3), is the client's.
 func (c *Call) preservedHost() string {
 	host, port, err := canonical.Host(c.In.Host)
 	if err != nil {
 		return c.In.Host
 	}
-	return hostPort(host, port)
+	if routed := hostPort(host, port); !strings.EqualFold(routed, c.In.Host) {
+		return routed
+	}
+	return c.In.Host
 }
 
 // joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte.
