@@ -38,6 +38,7 @@ func TestConfigErrors(t *testing.T) {
 		{match(gateway.Match{Methods: []string{"TRACE"}}), `gateway: route "x": Methods[0] "TRACE" is refused before requests are matched, whatever the routes say; leave it out`},
 		{match(gateway.Match{SNIs: []string{"*"}}), `gateway: route "x": SNIs[0] "*" is a star alone; write a server name`},
 		{forward(gateway.Forward{Host: "a.test", PreserveHost: true}), `gateway: route "x": Forward.Host "a.test" and PreserveHost are both set; the target can be sent one host only, leave one out`},
+		{forward(gateway.Forward{ConcatPath: true}), `gateway: route "x": Forward.ConcatPath is set, but there is no Path to put before another; set Path, or leave ConcatPath out`},
 		{forward(gateway.Forward{StripPath: true}), `gateway: route "x": Forward.StripPath is set, but Match has no Paths, Prefixes or Regexps to strip; set one of them, or leave StripPath out`},
 		{route(gateway.Route{Priority: 3}), `gateway: route "x": Priority 3 is set, but orders only Regexps, and Match has none; leave it 0`},
 		{route(gateway.Route{Name: "a\nb"}), `gateway: route "a\nb": Name has control characters, or is not UTF-8; logs and metrics show it`},

@@ -50,6 +50,9 @@ type Compat struct {
 	AllowIdenticalRoutes bool
 	// AllowBrokenContracts lets plugins stand in chains that break their contracts, with a warning.
 	AllowBrokenContracts bool
+	// IgnoreSNIsWithoutTLS lets a route with SNIs also take requests that come over a connection without TLS, which has no
+	// server name to compare.
+	IgnoreSNIsWithoutTLS bool
 }
 
 // Gateway is an http.Handler that serves a table of routes. It is safe for concurrent use; Apply and Shutdown may be

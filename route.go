@@ -203,6 +203,9 @@ func (rt Route) checkFields(bad func(format string, args ...any)) {
 	if m := rt.Match; rt.Forward.StripPath && len(m.Paths)+len(m.Prefixes)+len(m.Regexps) == 0 {
 		bad("Forward.StripPath is set, but Match has no Paths, Prefixes or Regexps to strip; set one of them, or leave StripPath out")
 	}
+	if rt.Forward.ConcatPath && rt.Forward.Path == "" {
+		bad("Forward.ConcatPath is set, but there is no Path to put before another; set Path, or leave ConcatPath out")
+	}
 	if rt.Priority != 0 && len(rt.Match.Regexps) == 0 {
 		bad("Priority %d is set, but orders only Regexps, and Match has none; leave it 0", rt.Priority)
 	}
@@ -255,6 +258,7 @@ func (f *forwarder) request(r *http.Request) (*http.Request, error) {
 			}
 		}
 	}
+	raw := rest
 	if rest != "" {
 		// Stripping a raw prefix may leave dot segments where there were none: /a is a prefix of /a../b. They are
 		// resolved before Path is put in front, or a client could climb out of it.
@@ -264,7 +268,11 @@ func (f *forwarder) request(r *http.Request) (*http.Request, error) {
 		}
 	}
 	u := &url.URL{RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
-	canonical.SetPath(u, joinPath(f.forward.Path, path, rest, stripped))
+	if f.forward.ConcatPath {
+		canonical.SetPath(u, concatPath(f.forward.Path, path, rest, stripped, strings.HasPrefix(raw, "/")))
+	} else {
+		canonical.SetPath(u, joinPath(f.forward.Path, path, rest, stripped))
+	}
 	out := new(http.Request)
 	*out = *r
 	out.URL = u
@@ -290,6 +298,22 @@ func joinPath(base, path, rest string, stripped bool) string {
 		return base + "/"
 	default:
 		return base
+	}
+}
+
+// concatPath puts base before path, or before rest when the pattern's part was stripped from path, with no slash between
+// but those that are there: slash tells whether rest had its own. See joinPath.
+func concatPath(base, path, rest string, stripped, slash bool) string {
+	if base == "" {
+		base = "/"
+	}
+	switch {
+	case !stripped:
+		return base + path[1:]
+	case !slash || base[len(base)-1] == '/':
+		return base + strings.TrimPrefix(rest, "/")
+	default:
+		return base + rest
 	}
 }
 

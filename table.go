@@ -94,7 +94,8 @@ func (c Config) compileRoutes(t *table, outer []Plugin, r *collector) {
 		r.addErrors(name, i, err)
 		rt.checkChain(i, outer, c.Compat, r)
 	}
-	options := router.Options{AllowIdentical: c.Compat.AllowIdenticalRoutes, AllowEncodedSlash: c.AllowEncodedSlash}
+	options := router.Options{AllowIdentical: c.Compat.AllowIdenticalRoutes, AllowEncodedSlash: c.AllowEncodedSlash,
+		IgnoreSNIsWithoutTLS: c.Compat.IgnoreSNIsWithoutTLS}
 	index, err := router.New(criteria, options)
 	r.addRouterErrors(c.Routes, err)
 	if err != nil && onlyTwins(err) {
@@ -213,7 +214,7 @@ func (t *table) query(v policy.Visit, r *http.Request) router.Request {
 		q.Method = http.MethodGet
 	}
 	if r.TLS != nil {
-		q.SNI = strings.ToLower(r.TLS.ServerName)
+		q.TLS, q.SNI = true, strings.ToLower(r.TLS.ServerName)
 	}
 	return q
 }

@@ -403,7 +403,7 @@ func witnessRequest(w *router.Witness) *http.Request {
 		Method: w.Method, URL: u, Host: host, Header: w.Header.Clone(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		RequestURI: u.RequestURI(), RemoteAddr: "192.0.2.1:1", // of TEST-NET-1 (RFC 5737)
 	}
-	if w.Scheme == "https" || w.SNI != "" {
+	if w.TLS() {
 		r.TLS = &tls.ConnectionState{ServerName: w.SNI}
 	}
 	return r

@@ -56,7 +56,7 @@ func (b *builder) build() {
 	b.out.Gateway.EntryConfig = b.options.Entry
 	e := &b.out.Gateway.EntryConfig
 	e.AllowEncodedSlash, e.InsecureAppendForwardedFor = true, true
-	b.out.Gateway.Compat = gateway.Compat{NotFoundForMethod: true, AllowIdenticalRoutes: true, AllowBrokenContracts: true}
+	b.out.Gateway.Compat = gateway.Compat{NotFoundForMethod: true, AllowIdenticalRoutes: true, AllowBrokenContracts: true, IgnoreSNIsWithoutTLS: true}
 	b.out.Gateway.Logger, b.out.Gateway.DrainTimeout = b.options.Logger, b.options.DrainTimeout
 
 	b.order = b.options.Registry.Types()
@@ -491,9 +491,6 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 	if len(m.Regexps) > 0 {
 		rt.Priority = r.RegexPriority
 	}
-	if r.PathHandling == "v1" {
-		b.d.notSupported(r.node.get("path_handling"), "path_handling v1")
-	}
 	f := &rt.Forward
 	f.StripPath, f.PreserveHost, f.KongForwarded = r.StripPath && len(r.Paths) > 0, r.PreserveHost, true
 	rt.Handler = http.HandlerFunc(noService)
@@ -503,6 +500,7 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 		if f.Path == "/" {
 			f.Path = ""
 		}
+		f.ConcatPath = r.PathHandling == "v1" && f.Path != ""
 		if up := b.in.upstreamByName[s.Host]; up != nil && up.HostHead != "" && !f.PreserveHost {
 			f.Host = up.HostHead
 		}

@@ -13,6 +13,9 @@ type Forward struct {
 	StripPath bool
 	// Path is put before what is left, with exactly one slash between. It begins with a slash, or is empty.
 	Path string
+	// ConcatPath puts Path before what is left byte by byte instead, without a slash of its own, as Kong's path_handling v1
+	// does: /service and /users become /serviceusers. Two slashes that meet where StripPath cut become one.
+	ConcatPath bool
 	// PreserveHost sends the client's Host instead of the target's.
 	PreserveHost bool
 	// Host is sent as Host, whatever the client and the target say.

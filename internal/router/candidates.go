@@ -138,7 +138,7 @@ func (t *Table) candidate(rank int32, plain host, q *Request) Candidate {
 		x.Failed = ByMethod
 	case c.schemes != 0 && c.schemes&schemeBit(q.Scheme) == 0:
 		x.Failed = ByScheme
-	case c.snis != nil && !matchSNI(c.snis, q.SNI):
+	case !c.matchSNI(q):
 		x.Failed = BySNI
 	default:
 		x.Failed, x.Condition, x.Panicked = c.firstFailed(q)

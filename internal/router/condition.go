@@ -30,6 +30,8 @@ type criteria struct {
 	query   []matcher
 	fn      func(*http.Request) bool
 
+	sniOfTLS bool // see Options.IgnoreSNIsWithoutTLS
+
 	data     conditions
 	identity string // equal for equal criteria
 	detail   detail // of all entries that have no more than these
@@ -77,7 +79,7 @@ func (c *criteria) match(q *Request) bool {
 	if c.schemes != 0 && c.schemes&schemeBit(q.Scheme) == 0 {
 		return false
 	}
-	if c.snis != nil && !matchSNI(c.snis, q.SNI) {
+	if !c.matchSNI(q) {
 		return false
 	}
 	if c.headers == nil && c.query == nil {
@@ -114,6 +116,11 @@ func schemeBit(scheme string) uint8 {
 	default:
 		return 0
 	}
+}
+
+// matchSNI tells whether the condition on the server name holds.
+func (c *criteria) matchSNI(q *Request) bool {
+	return c.snis == nil || c.sniOfTLS && !q.TLS || matchSNI(c.snis, q.SNI)
 }
 
 // matchSNI compares a server name. The star of a wildcard is one or more labels, as in hosts.
@@ -333,8 +340,8 @@ func unhex(c byte) (byte, bool) {
 }
 
 // parseCriteria reads everything of a route but hosts and paths. report is called for each problem.
-func parseCriteria(r *Route, report func(field, value string, f *fault)) *criteria {
-	c := &criteria{fn: r.Func}
+func parseCriteria(r *Route, o Options, report func(field, value string, f *fault)) *criteria {
+	c := &criteria{fn: r.Func, sniOfTLS: o.IgnoreSNIsWithoutTLS}
 	c.detail.criteria = c
 	c.parseMethods(r.Methods, report)
 	c.parseSchemes(r.Schemes, report)

@@ -21,6 +21,8 @@ type Request struct {
 	Port string
 	// SNI is the server name of the TLS handshake in lower case, empty without TLS.
 	SNI string
+	// TLS: the connection is one of TLS. Only Options.IgnoreSNIsWithoutTLS asks.
+	TLS bool
 	// Path is the canonical, escaped path. A path that does not begin with a slash matches only routes without paths.
 	Path string
 	// HTTP is read for headers and the query and handed to predicates. With nil, conditions of those kinds fail.

@@ -213,6 +213,24 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+// TestSNIsWithoutTLS: with the option they hold for every request without TLS, and are a condition of all others.
+func TestSNIsWithoutTLS(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		ignore, tls bool
+		sni         string
+		want        router.Outcome
+	}{
+		{false, false, "", router.NotFound}, {true, false, "", router.Found}, {true, true, "", router.NotFound},
+		{true, true, "b.test", router.NotFound}, {true, true, "a.test", router.Found}, {false, true, "a.test", router.Found},
+	} {
+		table, err := router.New([]router.Route{{SNIs: []string{"a.test"}}}, router.Options{IgnoreSNIsWithoutTLS: c.ignore})
+		require.NoError(t, err)
+		q := get("/", func(q *router.Request) { q.SNI, q.TLS = c.sni, c.tls })
+		require.Equal(t, c.want, ask(t, table, q).outcome, "%+v", c)
+	}
+}
+
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	sni := func(name string) func(*router.Request) { return func(q *router.Request) { q.SNI = name } }

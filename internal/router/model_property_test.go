@@ -90,9 +90,14 @@ func drawRequest(t *rapid.T) *router.Request {
 		Host:   rapid.SampledFrom([]string{"h.test", "x.h.test", "y.x.h.test", "test", "h", "none.org", ""}).Draw(t, "host"),
 		Port:   rapid.SampledFrom([]string{"", "80", "81"}).Draw(t, "port"),
 		SNI:    rapid.SampledFrom([]string{"", "s.test", "a.s.test", "test"}).Draw(t, "sni"),
+		TLS:    rapid.Bool().Draw(t, "tls"),
 		Path:   "/" + strings.Join(rapid.SliceOfN(segment, 0, 5).Draw(t, "path"), "/"),
 		HTTP:   &http.Request{Header: head, URL: &url.URL{RawQuery: query}},
 	}
+}
+
+func drawOptions(t *rapid.T) router.Options {
+	return router.Options{AllowIdentical: true, IgnoreSNIsWithoutTLS: rapid.Bool().Draw(t, "ignore SNIs without TLS")}
 }
 
 // checkModel draws routes and requests and compares the index with the model.
@@ -101,9 +106,10 @@ func checkModel(t *rapid.T) {
 	for i := range routes {
 		routes[i] = drawRoute(t, i)
 	}
-	table, err := router.New(routes, router.Options{AllowIdentical: true})
+	options := drawOptions(t)
+	table, err := router.New(routes, options)
 	require.NoError(t, err)
-	entries := modelTable(routes)
+	entries := modelTable(routes, options)
 	for range rapid.IntRange(1, 20).Draw(t, "requests") {
 		q := drawRequest(t)
 		require.Equal(t, modelLookup(entries, q), ask(t, table, q), "%+v", q)
@@ -138,7 +144,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	table, err := router.New(routes, router.Options{})
 	require.NoError(f, err)
-	entries := modelTable(routes)
+	entries := modelTable(routes, router.Options{})
 	for _, p := range []string{"/", "/a", "/a/", "/a/b", "/a/b/", "/x/b/c", "//b//", "/a/b/c/d/e", "", "*", "/%2F", "/v1/items%3Aget", "/v12/"} {
 		f.Add("GET", "h.test", p, "q=1&r", "one")
 	}

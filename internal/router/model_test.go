@@ -34,10 +34,12 @@ type modelEntry struct {
 	kind    modelKind
 	pattern string
 	written []int // route, host, path
+
+	sniOfTLS bool
 }
 
 // modelTable lists the entries, the one that wins first: the first that matches is the answer.
-func modelTable(routes []router.Route) []modelEntry {
+func modelTable(routes []router.Route, o router.Options) []modelEntry {
 	var entries []modelEntry
 	for i, r := range routes {
 		hosts := r.Hosts
@@ -47,7 +49,7 @@ func modelTable(routes []router.Route) []modelEntry {
 		for j, h := range hosts {
 			k := 0
 			add := func(kind modelKind, pattern string) {
-				entries = append(entries, modelEntry{r, i, strings.ToLower(h), kind, pattern, []int{i, j, k}})
+				entries = append(entries, modelEntry{r, i, strings.ToLower(h), kind, pattern, []int{i, j, k}, o.IgnoreSNIsWithoutTLS})
 				k++
 			}
 			for _, p := range r.Paths {
@@ -273,7 +275,7 @@ func (e modelEntry) matchRest(q *router.Request) bool {
 	if len(e.r.Schemes) > 0 && !slices.Contains(e.r.Schemes, q.Scheme) {
 		return false
 	}
-	sni := len(e.r.SNIs) == 0
+	sni := len(e.r.SNIs) == 0 || e.sniOfTLS && !q.TLS
 	for _, s := range e.r.SNIs {
 		suffix, wild := strings.CutPrefix(s, "*")
 		sni = sni || s == q.SNI || wild && strings.HasSuffix(q.SNI, suffix) && len(q.SNI) > len(suffix)

@@ -28,7 +28,7 @@ func (v *verifier) traits(i int) iter.Seq2[trait, []string] {
 			return
 		}
 		wildcard := func(name string) bool { return name[0] == '.' || name[len(name)-1] == '.' }
-		if len(c.snis) > 0 && !slices.ContainsFunc(c.snis, wildcard) && !yield(trait{kind: 's'}, c.snis) {
+		if len(c.snis) > 0 && !c.sniOfTLS && !slices.ContainsFunc(c.snis, wildcard) && !yield(trait{kind: 's'}, c.snis) {
 			return
 		}
 		for n := range c.headers {

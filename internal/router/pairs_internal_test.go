@@ -136,7 +136,7 @@ func TestPairsAreTried(t *testing.T) {
 				r.Query = map[string][]string{rapid.SampledFrom([]string{"a", "b"}).Draw(t, "parameter"): pick("values", "1", "2", "3", "~1")}
 			}
 		}
-		table, err := New(routes, Options{AllowIdentical: true})
+		table, err := New(routes, Options{AllowIdentical: true, IgnoreSNIsWithoutTLS: rapid.Bool().Draw(t, "ignore SNIs without TLS")})
 		require.NoError(t, err)
 		v := table.verifier()
 		for i := range table.entries {

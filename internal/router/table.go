@@ -61,6 +61,8 @@ type Options struct {
 	AllowIdentical bool
 	// AllowEncodedSlash lets patterns hold %2F as data of a segment. Set it if and only if requests may.
 	AllowEncodedSlash bool
+	// IgnoreSNIsWithoutTLS has SNIs hold for every request without TLS.
+	IgnoreSNIsWithoutTLS bool
 }
 
 // An Error is one problem of one route. New joins all of them.
@@ -210,7 +212,7 @@ func (b *builder) addRoute(i int) {
 	r := &b.routes[i]
 	report := func(field, value string, f *fault) { b.report(i, field, value, f) }
 	before := len(b.problems)
-	c := parseCriteria(r, report)
+	c := parseCriteria(r, b.options, report)
 	hosts := b.parseHosts(r, report)
 	paths := b.parsePaths(r, report)
 	if len(b.problems) > before || b.full {

@@ -239,7 +239,7 @@ func TestFindingsAreTrue(t *testing.T) {
 		for i := range list {
 			list[i] = drawRoute(t, i)
 		}
-		table, err := router.New(list, router.Options{AllowIdentical: true})
+		table, err := router.New(list, drawOptions(t))
 		require.NoError(t, err)
 		findings, _ := table.Verify()
 		dead := map[int]bool{}

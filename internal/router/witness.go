@@ -24,10 +24,13 @@ type Witness struct {
 // something stands where any value will do. No pattern that is not meant to should match it.
 const something = "anything"
 
+// TLS tells whether the request comes over a connection with TLS.
+func (w *Witness) TLS() bool { return w.SNI != "" || w.Scheme == "https" }
+
 // Request returns the request as lookups take it.
 func (w *Witness) Request() *Request {
 	q := &Request{
-		Method: w.Method, Scheme: w.Scheme, Host: w.Host, Port: w.Port, SNI: w.SNI, Path: w.Path,
+		Method: w.Method, Scheme: w.Scheme, Host: w.Host, Port: w.Port, SNI: w.SNI, TLS: w.TLS(), Path: w.Path,
 		HTTP: &http.Request{Method: w.Method, Header: w.Header, URL: &url.URL{Path: w.Path, RawQuery: w.Query}},
 	}
 	if q.Port == "" {
@@ -283,7 +286,8 @@ func (a *area) matches(path string) bool {
 // sni returns a server name that satisfies both sides.
 func (d *demand) sni() (string, bool) {
 	a, b := d.criteria[0].snis, d.criteria[1].snis
-	if a == nil && b == nil {
+	x, y := d.criteria[0], d.criteria[1]
+	if a == nil && b == nil || x.sniOfTLS && schemes(x)&schemes(y)&schemeHTTP != 0 {
 		return "", true
 	}
 	for _, p := range slices.Concat(a, b) {
