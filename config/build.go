@@ -34,6 +34,8 @@ type builder struct {
 	plugins   []*plugin                      // enabled and supported
 	at        map[scope]map[string]*plugin   // those for everybody, by name
 	variants  map[scope]map[string]*variants // those for consumers, by name
+	grouped   map[scope]map[string]*variants // those for groups of consumers, by name
+	members   map[*consumerGroup][]member
 	order     []PluginType
 	handlers  map[*service]*gateway.Upstream
 	pools     map[poolKey]*balancer.Pool
@@ -70,11 +72,15 @@ func (b *builder) build() {
 
 // buildConsumers makes the consumers and the store of their keys, which holds digests.
 func (b *builder) buildConsumers() {
-	b.env = &Env{consumers: map[string]*policy.Consumer{}, services: b.serviceTable(), Logger: b.options.Logger}
+	b.env = &Env{consumers: map[string]*policy.Consumer{}, members: b.membership(), Logger: b.options.Logger}
 	keys := &auth.MemoryKeys{}
 	seen := map[string]*node{}
+	b.members = map[*consumerGroup][]member{}
 	var all []auth.Key
 	for _, c := range b.in.consumers {
+		for rank, g := range c.in {
+			b.members[g] = append(b.members[g], member{c.ID, rank})
+		}
 		pc := &policy.Consumer{ID: c.ID, Username: c.Username, CustomID: c.CustomID, Tags: c.Tags}
 		for _, a := range c.ACLs {
 			if !slices.Contains(pc.Groups, a.Group) {
@@ -129,101 +135,6 @@ func (b *builder) problem(n *node, err error) {
 		return
 	}
 	b.d.problems.add(n, "", err.Error(), "")
-}
-
-// buildPlugins makes one instance of each configuration.
-func (b *builder) buildPlugins() {
-	b.instances, b.at, b.variants = map[*plugin]policy.Plugin{}, map[scope]map[string]*plugin{}, map[scope]map[string]*variants{}
-	for _, p := range b.plugins {
-		built, err := b.instance(p)
-		at := p.node
-		if p.Config.node != nil {
-			at = p.Config.node
-		}
-		if err != nil {
-			b.problem(at, err)
-			continue
-		}
-		b.instances[p] = built
-		if p.route != nil && p.service != nil && p.route.of != p.service {
-			b.warnf(at, "plugin %q never runs: the route is not one of the service", p.Name)
-		}
-		s := scope{p.route, p.service}
-		if p.consumer == nil {
-			if b.at[s] == nil {
-				b.at[s] = map[string]*plugin{}
-			}
-			b.at[s][p.Name] = p
-			continue
-		}
-		if b.variants[s] == nil {
-			b.variants[s] = map[string]*variants{}
-		}
-		v := b.variants[s][p.Name]
-		if v == nil {
-			v = &variants{per: map[string]policy.Plugin{}}
-			b.variants[s][p.Name] = v
-		}
-		v.per[p.consumer.ID] = built
-	}
-}
-
-// serviceTable fills the table of services, or the one of the snapshot before when that is replaced.
-func (b *builder) serviceTable() *serviceTable {
-	byRoute := make(map[string]string, len(b.in.routes))
-	for _, r := range b.in.routes {
-		if r.of != nil {
-			byRoute[label(r.Name, r.ID, r.node)] = label(r.of.ID, r.of.Name, r.of.node)
-		}
-	}
-	if t, ok := b.kept("services").(*serviceTable); ok {
-		b.out.retarget = append(b.out.retarget, func() error {
-			t.byRoute.Store(&byRoute)
-			return nil
-		})
-		return t
-	}
-	t := &serviceTable{}
-	t.byRoute.Store(&byRoute)
-	b.keep("services", t)
-	return t
-}
-
-// instance makes a plugin, or takes over the one of the snapshot before where it has a state to keep.
-func (b *builder) instance(p *plugin) (policy.Plugin, error) {
-	stateful, ok := p.schema.(interface{ StateKey() string })
-	if !ok {
-		return p.schema.Build(b.env)
-	}
-	key := stateful.StateKey()
-	if key == "" {
-		return p.schema.Build(b.env)
-	}
-	name := func(n *node, names ...string) string {
-		if n == nil {
-			return ""
-		}
-		return cmp.Or(names...)
-	}
-	var route, service, consumer string
-	if p.route != nil {
-		route = name(p.route.node, p.route.Name, p.route.ID, p.route.node.path())
-	}
-	if p.service != nil {
-		service = name(p.service.node, p.service.Name, p.service.ID, p.service.node.path())
-	}
-	if p.consumer != nil {
-		consumer = p.consumer.ID
-	}
-	key = fmt.Sprintf("plugin %q %q %q %q %s", p.Name, route, service, consumer, key)
-	if kept, ok := b.kept(key).(policy.Plugin); ok {
-		return kept, nil
-	}
-	built, err := p.schema.Build(b.env)
-	if err == nil {
-		b.keep(key, built)
-	}
-	return built, err
 }
 
 // buildServices makes an upstream of each service that has a route.

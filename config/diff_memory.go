@@ -55,13 +55,13 @@ func (s *Snapshot) remember(l *linker) {
 			e.name = e.local + " of " + of.name
 		}
 	}
-	for _, v := range l.out.consumers {
-		m.consumer(v)
-	}
 	for _, v := range l.doc.ConsumerGroups {
 		e := m.add(consumerGroupKind, v, v.node)
 		e.local = e.text("name")
 		e.name = e.local
+	}
+	for _, v := range l.out.consumers {
+		m.consumer(v)
 	}
 	for _, v := range l.out.certs {
 		m.certificate(v)
@@ -148,14 +148,10 @@ func (m *memory) consumer(c *consumer) {
 	e := m.add(consumerKind, c, c.node)
 	e.local = cmp.Or(e.text("username"), e.text("custom_id"))
 	e.name = e.local
-	if len(c.Groups) > 0 {
-		groups := make([]any, 0, len(c.Groups))
-		for i, g := range c.Groups {
-			name := g.name
-			if n := c.node.get("groups"); n != nil && len(n.items) == len(c.Groups) && isVault(n.items[i]) {
-				name = n.items[i].text
-			}
-			groups = append(groups, name)
+	if len(c.in) > 0 {
+		groups := make([]any, len(c.in))
+		for i, g := range c.in {
+			groups[i] = m.known[g].name
 		}
 		e.set(fieldValue{name: "groups", shown: groups})
 	}
@@ -203,7 +199,7 @@ func (m *memory) plugin(p *plugin) {
 	m.fields(e, "config.", reflect.ValueOf(p.schema).Elem(), cmp.Or(p.Config.node, &node{kind: kindMap}))
 	e.local = e.text("name")
 	e.name = e.local
-	e.of = []*entity{m.known[p.route], m.known[p.service], m.known[p.consumer]}
+	e.of = []*entity{m.known[p.route], m.known[p.service], m.known[p.consumer], m.known[p.group]}
 	var at []string
 	for _, o := range e.of {
 		if o != nil {

@@ -16,6 +16,8 @@ type document struct {
 	Targets        []*target        `kong:"targets"`
 	Consumers      []*consumer      `kong:"consumers"`
 	ConsumerGroups []*consumerGroup `kong:"consumer_groups"`
+	GroupMembers   []*groupMember   `kong:"consumer_group_consumers"`
+	GroupPlugins   []map[string]any `kong:"consumer_group_plugins,unsupported"`
 	Plugins        []*plugin        `kong:"plugins"`
 	Certificates   []*certificate   `kong:"certificates"`
 	SNIs           []*sni           `kong:"snis"`
@@ -165,15 +167,28 @@ type consumer struct {
 	JWTs       []map[string]any     `kong:"jwt_secrets,unsupported"`
 	OAuth2s    []map[string]any     `kong:"oauth2_credentials,unsupported"`
 	Plugins    []*plugin            `kong:"plugins"`
+
+	in []*consumerGroup // in the order of the file, those that list consumers last
 }
 
 type consumerGroup struct {
 	origin
 
-	ID      string    `kong:"id"`
-	Name    string    `kong:"name,required,nonempty"`
-	Tags    []string  `kong:"tags"`
-	Plugins []*plugin `kong:"plugins,unsupported"`
+	ID        string    `kong:"id"`
+	Name      string    `kong:"name,required,nonempty"`
+	Tags      []string  `kong:"tags"`
+	CreatedAt int64     `kong:"created_at"`
+	UpdatedAt int64     `kong:"updated_at"`
+	Consumers []ref     `kong:"consumers"`
+	Plugins   []*plugin `kong:"plugins"`
+}
+
+// groupMember puts a consumer into a group.
+type groupMember struct {
+	origin
+
+	Consumer ref `kong:"consumer"`
+	Group    ref `kong:"consumer_group"`
 }
 
 type keyAuthCredential struct {
@@ -234,7 +249,7 @@ type plugin struct {
 	Route         ref      `kong:"route"`
 	Service       ref      `kong:"service"`
 	Consumer      ref      `kong:"consumer"`
-	ConsumerGroup ref      `kong:"consumer_group,unsupported"`
+	ConsumerGroup ref      `kong:"consumer_group"`
 	Tags          []string `kong:"tags"`
 	CreatedAt     int64    `kong:"created_at"`
 	UpdatedAt     int64    `kong:"updated_at"`
@@ -243,6 +258,7 @@ type plugin struct {
 	route    *route
 	service  *service
 	consumer *consumer
+	group    *consumerGroup
 	schema   Schema // Config, decoded
 }
 

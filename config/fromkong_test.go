@@ -44,7 +44,7 @@ func places() map[string]place {
 				"_format_version": "2.1", "_transform": false, "_info": fields{"select_tags": one("t")}, "services": one(service), "routes": one(fields{"paths": one("/")}),
 				"upstreams": one(fields{"name": "u.x"}), "targets": []any{}, "consumers": one(consumer), "consumer_groups": one(fields{"name": "g"}),
 				"plugins": one(fields{"name": "correlation-id"}), "certificates": one(fields{"cert": cert, "key": key}), "snis": []any{},
-				"keyauth_credentials": []any{}, "acls": []any{},
+				"keyauth_credentials": []any{}, "acls": []any{}, "consumer_group_consumers": []any{},
 			},
 			around: func(f fields) map[string]any { return f },
 		},
@@ -91,7 +91,16 @@ func places() map[string]place {
 		},
 		"consumer_group": {
 			def: "consumerGroup", base: fields{"name": "g"},
-			around: func(f fields) map[string]any { return fields{"consumer_groups": one(f)} },
+			samples: fields{"consumers": one("ann"), "plugins": one(fields{"name": "correlation-id"})},
+			around: func(f fields) map[string]any {
+				return fields{"consumers": one(consumer), "consumer_groups": one(f)}
+			},
+		},
+		"consumer_group_consumer": {
+			def: "groupMember", base: fields{"consumer": "ann", "consumer_group": "g"}, samples: fields{"consumer": "ann", "consumer_group": "g"},
+			around: func(f fields) map[string]any {
+				return fields{"consumers": one(consumer), "consumer_groups": one(fields{"name": "g"}), "consumer_group_consumers": one(f)}
+			},
 		},
 		"keyauth_credential": {
 			def: "keyAuthCredential", base: fields{"key": "k", "consumer": "ann"}, samples: fields{"consumer": "ann"},
@@ -116,9 +125,9 @@ func places() map[string]place {
 		},
 		"plugin": {
 			def: "plugin", base: fields{"name": "correlation-id"},
-			samples: fields{"name": "key-auth", "route": "r", "service": "s", "consumer": "ann", "protocols": one("http"), "config": fields{}},
+			samples: fields{"name": "key-auth", "route": "r", "service": "s", "consumer": "ann", "consumer_group": "g", "protocols": one("http"), "config": fields{}},
 			around: func(f fields) map[string]any {
-				return fields{"services": one(service), "consumers": one(consumer), "plugins": one(f)}
+				return fields{"services": one(service), "consumers": one(consumer), "consumer_groups": one(fields{"name": "g"}), "plugins": one(f)}
 			},
 		},
 	}

@@ -74,8 +74,9 @@ func (l *linker) link() *linked {
 	var services index[*service]
 	var routes index[*route]
 	var consumers index[*consumer]
+	var groups index[*consumerGroup]
 	var certs index[*certificate]
-	services.what, routes.what, consumers.what, certs.what = "service", "route", "consumer", "certificate"
+	services.what, routes.what, consumers.what, groups.what, certs.what = "service", "route", "consumer", "consumer group", "certificate"
 
 	for _, s := range doc.Services {
 		out.services = append(out.services, s)
@@ -104,6 +105,7 @@ func (l *linker) link() *linked {
 		}
 	}
 	l.linkConsumers(&consumers)
+	l.linkGroups(&groups, &consumers)
 	l.linkUpstreams()
 	for _, c := range doc.Certificates {
 		out.certs = append(out.certs, c)
@@ -129,6 +131,12 @@ func (l *linker) link() *linked {
 		if c, ok := consumers.find(l.d, p.Consumer); ok {
 			p.consumer = c
 		}
+		if g, ok := groups.find(l.d, p.ConsumerGroup); ok {
+			p.group = g
+		}
+		if p.consumer != nil && p.group != nil {
+			l.d.problems.add(p.node, "", "a plugin is for a consumer or for a group of them, not for both", "leave one of consumer and consumer_group out")
+		}
 		out.plugins = append(out.plugins, p)
 	}
 	l.checkScopes()
@@ -138,11 +146,7 @@ func (l *linker) link() *linked {
 // linkConsumers gives consumers what is theirs.
 func (l *linker) linkConsumers(consumers *index[*consumer]) {
 	doc, out := l.doc, &l.out
-	groups := index[*consumerGroup]{what: "consumer group"}
 	customs := map[string]*consumer{}
-	for _, g := range doc.ConsumerGroups {
-		groups.add(l.d, g.node, g, g.Name, g.ID)
-	}
 	for _, c := range doc.Consumers {
 		if c.ID == "" {
 			c.ID = nameUUID("consumers", c.Username+"\x00"+c.CustomID)
@@ -165,9 +169,6 @@ func (l *linker) linkConsumers(consumers *index[*consumer]) {
 		for _, a := range c.ACLs {
 			l.nested(a.Consumer, "consumer", c.Username, c.ID)
 		}
-		for _, g := range c.Groups {
-			groups.find(l.d, g)
-		}
 		for _, p := range c.Plugins {
 			l.nested(p.Consumer, "consumer", c.Username, c.ID)
 			p.consumer, p.Consumer = c, ref{}
@@ -186,6 +187,50 @@ func (l *linker) linkConsumers(consumers *index[*consumer]) {
 			c.ACLs = append(c.ACLs, a)
 		} else if a.Consumer.node == nil {
 			l.d.problems.add(a.node, "", "the group belongs to nobody", "name its consumer")
+		}
+	}
+}
+
+// linkGroups puts consumers into their groups.
+func (l *linker) linkGroups(groups *index[*consumerGroup], consumers *index[*consumer]) {
+	join := func(c *consumer, g *consumerGroup) {
+		if !slices.Contains(c.in, g) {
+			c.in = append(c.in, g)
+		}
+	}
+	for _, g := range l.doc.ConsumerGroups {
+		if g.ID == "" {
+			g.ID = nameUUID("consumer_groups", g.Name)
+		}
+		groups.add(l.d, g.node, g, g.Name, g.ID)
+		for _, p := range g.Plugins {
+			l.nested(p.ConsumerGroup, "consumer group", g.Name, g.ID)
+			p.group, p.ConsumerGroup = g, ref{}
+			l.doc.Plugins = append(l.doc.Plugins, p)
+		}
+	}
+	for _, c := range l.out.consumers {
+		for _, r := range c.Groups {
+			if g, ok := groups.find(l.d, r); ok {
+				join(c, g)
+			}
+		}
+	}
+	for _, g := range l.doc.ConsumerGroups {
+		for _, r := range g.Consumers {
+			if c, ok := consumers.find(l.d, r); ok {
+				join(c, g)
+			}
+		}
+	}
+	for _, m := range l.doc.GroupMembers {
+		c, known := consumers.find(l.d, m.Consumer)
+		g, exists := groups.find(l.d, m.Group)
+		switch {
+		case known && exists:
+			join(c, g)
+		case m.Consumer.node == nil || m.Group.node == nil:
+			l.d.problems.add(m.node, "", "the entry puts nobody into a group", "name a consumer and a consumer_group")
 		}
 	}
 }
@@ -228,10 +273,11 @@ func (l *linker) checkScopes() {
 		route    *route
 		service  *service
 		consumer *consumer
+		group    *consumerGroup
 	}
 	seen := map[scope]*plugin{}
 	for _, p := range l.out.plugins {
-		s := scope{p.Name, p.route, p.service, p.consumer}
+		s := scope{p.Name, p.route, p.service, p.consumer, p.group}
 		if first, twice := seen[s]; twice {
 			l.d.problems.add(p.node, "", fmt.Sprintf("plugin %q is there already at this scope, on line %d", p.Name, first.node.line), "one configuration of a plugin runs at each scope")
 			continue
@@ -282,8 +328,8 @@ func (l *linker) decodePlugins(types map[string]PluginType) []*plugin {
 			l.unknownPlugin(p, at, names)
 			continue
 		}
-		if t.NoConsumer && p.consumer != nil {
-			l.d.problems.add(at, at.found(), "cannot be configured for a consumer", "it runs before the consumer is known, or decides about all of them")
+		if t.NoConsumer && (p.consumer != nil || p.group != nil) {
+			l.d.problems.add(at, at.found(), "cannot be configured for a consumer or a group of them", "it runs before the consumer is known, or decides about all of them")
 		}
 		p.schema = t.New()
 		config := p.Config.node

@@ -151,8 +151,6 @@ func (r *rateLimiting) Check(c *Check) {
 		c.Failf("limit_by", "limit_by header needs a header_name")
 	case r.LimitBy == "path" && r.Path == "":
 		c.Failf("limit_by", "limit_by path needs a path")
-	case r.LimitBy == "consumer-group":
-		c.Unsupportedf("limit_by", "limit_by consumer-group")
 	}
 	if r.Policy != "local" {
 		c.Unsupportedf("policy", "policy %s", r.Policy)
@@ -189,10 +187,19 @@ func (r *rateLimiting) Build(e *Env) (policy.Plugin, error) {
 			return ""
 		}).Or(address)
 	case "service":
-		services := e.services
+		members := e.members
 		key = policy.ByFunc("service", func(req *http.Request) string {
-			return services.of(policy.ExchangeFrom(req.Context()).Route())
+			return members.serviceOf(policy.ExchangeFrom(req.Context()).Route())
 		}).Or(address)
+	case "consumer-group":
+		members, group := e.members, e.group
+		key = policy.ByFunc("consumer-group", func(req *http.Request) string {
+			c := policy.ExchangeFrom(req.Context()).Consumer()
+			if c == nil || group != "" {
+				return group
+			}
+			return members.groupOf(c.ID)
+		}).Or(policy.ByConsumer()).Or(policy.ByCredential()).Or(address)
 	}
 	c := ratelimit.Config{
 		Limits: limits, Algorithm: ratelimit.FixedWindow, Key: key, HideHeaders: r.HideHeaders, Status: r.ErrorCode, Message: r.ErrorMessage,

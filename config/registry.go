@@ -57,7 +57,8 @@ type Env struct {
 	Logger *slog.Logger
 
 	consumers map[string]*policy.Consumer // by id and by username
-	services  *serviceTable
+	members   *membership
+	group     string // the id of the group the configuration is for; "" for none
 }
 
 // Consumer returns the consumer with that id or username.
@@ -67,17 +68,29 @@ func (e *Env) Consumer(name string) (*policy.Consumer, bool) {
 }
 
 // ServiceOf returns the id of the service of a route; "" where it has none.
-func (e *Env) ServiceOf(route string) string { return e.services.of(route) }
+func (e *Env) ServiceOf(route string) string { return e.members.serviceOf(route) }
 
-// serviceTable tells which service a route belongs to. Snapshots share one, so that a plugin that counts by service may be
-// taken over: what it finds there is always that of the snapshot that is served.
-type serviceTable struct {
-	byRoute atomic.Pointer[map[string]string]
+// membership tells which service a route belongs to, and which groups consumers are in. Snapshots share one, so that a
+// plugin that counts by service may be taken over: what it finds there is always that of the snapshot that is served.
+type membership struct {
+	now atomic.Pointer[membershipTables]
 }
 
-func (t *serviceTable) of(route string) string {
-	if m := t.byRoute.Load(); m != nil {
-		return (*m)[route]
+type membershipTables struct {
+	service map[string]string // by the name of the route
+	group   map[string]string // the first one, by the id of the consumer
+}
+
+func (m *membership) serviceOf(route string) string {
+	if t := m.now.Load(); t != nil {
+		return t.service[route]
+	}
+	return ""
+}
+
+func (m *membership) groupOf(consumer string) string {
+	if t := m.now.Load(); t != nil {
+		return t.group[consumer]
 	}
 	return ""
 }

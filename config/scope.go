@@ -1,12 +1,116 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
 
 	"github.com/gatehouse-go/gateway/policy"
 )
+
+// buildPlugins makes one instance of each configuration.
+func (b *builder) buildPlugins() {
+	b.instances, b.at = map[*plugin]policy.Plugin{}, map[scope]map[string]*plugin{}
+	b.variants, b.grouped = map[scope]map[string]*variants{}, map[scope]map[string]*variants{}
+	for _, p := range b.plugins {
+		built, err := b.instance(p)
+		at := p.node
+		if p.Config.node != nil {
+			at = p.Config.node
+		}
+		if err != nil {
+			b.problem(at, err)
+			continue
+		}
+		b.instances[p] = built
+		if p.route != nil && p.service != nil && p.route.of != p.service {
+			b.warnf(at, "plugin %q never runs: the route is not one of the service", p.Name)
+		}
+		s := scope{p.route, p.service}
+		v := &variant{plugin: built}
+		switch {
+		case p.consumer != nil:
+			variantsAt(b.variants, s, p.Name).add(v, member{id: p.consumer.ID})
+		case p.group != nil:
+			for _, m := range b.members[p.group] {
+				variantsAt(b.grouped, s, p.Name).add(v, m)
+			}
+		case b.at[s] == nil:
+			b.at[s] = map[string]*plugin{p.Name: p}
+		default:
+			b.at[s][p.Name] = p
+		}
+	}
+}
+
+// membership fills the tables, or those of the snapshot before when that is replaced.
+func (b *builder) membership() *membership {
+	now := &membershipTables{service: make(map[string]string, len(b.in.routes)), group: map[string]string{}}
+	for _, r := range b.in.routes {
+		if r.of != nil {
+			now.service[label(r.Name, r.ID, r.node)] = label(r.of.ID, r.of.Name, r.of.node)
+		}
+	}
+	for _, c := range b.in.consumers {
+		if len(c.in) > 0 {
+			now.group[c.ID] = c.in[0].ID
+		}
+	}
+	if m, ok := b.kept("membership").(*membership); ok {
+		b.out.retarget = append(b.out.retarget, func() error {
+			m.now.Store(now)
+			return nil
+		})
+		return m
+	}
+	m := &membership{}
+	m.now.Store(now)
+	b.keep("membership", m)
+	return m
+}
+
+// instance makes a plugin, or takes over the one of the snapshot before where it has a state to keep.
+func (b *builder) instance(p *plugin) (policy.Plugin, error) {
+	b.env.group = ""
+	if p.group != nil {
+		b.env.group = p.group.ID
+	}
+	stateful, ok := p.schema.(interface{ StateKey() string })
+	if !ok {
+		return p.schema.Build(b.env)
+	}
+	key := stateful.StateKey()
+	if key == "" {
+		return p.schema.Build(b.env)
+	}
+	name := func(n *node, names ...string) string {
+		if n == nil {
+			return ""
+		}
+		return cmp.Or(names...)
+	}
+	var route, service, consumer string
+	if p.route != nil {
+		route = name(p.route.node, p.route.Name, p.route.ID, p.route.node.path())
+	}
+	if p.service != nil {
+		service = name(p.service.node, p.service.Name, p.service.ID, p.service.node.path())
+	}
+	if p.consumer != nil {
+		consumer = p.consumer.ID
+	}
+	key = fmt.Sprintf("plugin %q %q %q %q %q %s", p.Name, route, service, consumer, b.env.group, key)
+	if kept, ok := b.kept(key).(policy.Plugin); ok {
+		return kept, nil
+	}
+	built, err := p.schema.Build(b.env)
+	if err == nil {
+		b.keep(key, built)
+	}
+	return built, err
+}
 
 // chain writes out which configuration of each plugin runs on a route.
 func (b *builder) chain(r *route) []policy.Plugin {
@@ -22,12 +126,16 @@ func (b *builder) chain(r *route) []policy.Plugin {
 // precedence is Kong's order of scopes: the first configuration that applies is the one that runs.
 //
 //nolint:gochecknoglobals // a constant table
-var precedence = [...]struct{ route, service, consumer bool }{
+var precedence = [...]struct{ route, service, consumer, group bool }{
 	{route: true, service: true, consumer: true},
+	{route: true, service: true, group: true},
 	{route: true, consumer: true},
 	{service: true, consumer: true},
+	{route: true, group: true},
+	{service: true, group: true},
 	{route: true, service: true},
 	{consumer: true},
+	{group: true},
 	{route: true},
 	{service: true},
 	{},
@@ -46,8 +154,12 @@ func (b *builder) pick(name string, r *route) policy.Plugin {
 		if p.route {
 			s.route = r
 		}
-		if p.consumer {
-			if v := b.variants[s][name]; v != nil {
+		of := b.variants
+		if p.group {
+			of = b.grouped
+		}
+		if p.consumer || p.group {
+			if v := of[s][name]; v != nil {
 				levels = append(levels, v)
 			}
 		} else if found := b.at[s][name]; found != nil {
@@ -63,22 +175,53 @@ func (b *builder) pick(name string, r *route) policy.Plugin {
 	return &scoped{name: name, levels: levels}
 }
 
-// variants are the configurations that consumers have of a plugin at one scope. All routes of the scope share them.
+// variants are the configurations that consumers, or groups of them, have of a plugin at one scope. All routes of the scope
+// share them.
 type variants struct {
-	per map[string]policy.Plugin // by the consumer's id
+	per   map[string]*variant // by the consumer's id
+	ranks map[string]int      // of the groups they have it from
 
 	once     sync.Once
 	contract policy.Contract
 }
 
+// variant is one of these configurations.
+type variant struct{ plugin policy.Plugin }
+
+// member is a consumer in a group: rank counts the groups it was put into before, which win.
+type member struct {
+	id   string
+	rank int
+}
+
+func variantsAt(all map[scope]map[string]*variants, s scope, name string) *variants {
+	if all[s] == nil {
+		all[s] = map[string]*variants{}
+	}
+	v := all[s][name]
+	if v == nil {
+		v = &variants{per: map[string]*variant{}, ranks: map[string]int{}}
+		all[s][name] = v
+	}
+	return v
+}
+
+func (v *variants) add(x *variant, m member) {
+	if first := v.per[m.id]; first == nil || m.rank < v.ranks[m.id] {
+		v.per[m.id], v.ranks[m.id] = x, m.rank
+	}
+}
+
 // sum is the contract of all of them: what one asks for is asked for, what all provide is provided.
 func (v *variants) sum() policy.Contract {
 	v.once.Do(func() {
-		first := true
-		for _, p := range v.per {
-			c, _ := policy.ContractOf(p)
-			v.contract = addContract(v.contract, c, first)
-			first = false
+		seen := map[*variant]bool{}
+		for _, x := range v.per {
+			if !seen[x] {
+				c, _ := policy.ContractOf(x.plugin)
+				v.contract = addContract(v.contract, c, len(seen) == 0)
+				seen[x] = true
+			}
 		}
 	})
 	return v.contract
@@ -129,25 +272,25 @@ func (s *scoped) Contract() policy.Contract {
 	return sum
 }
 
-// variant returns what the caller has of its own, and the id under which; nil when there is nothing.
-func (s *scoped) variant(r *http.Request) (policy.Plugin, string) {
+// variant returns what the caller has of its own; nil when there is nothing.
+func (s *scoped) variant(r *http.Request) *variant {
 	c := policy.ExchangeFrom(r.Context()).Consumer()
 	if c == nil {
-		return nil, ""
+		return nil
 	}
-	for _, v := range s.levels {
-		if p := v.per[c.ID]; p != nil {
-			return p, c.ID
+	for _, level := range s.levels {
+		if v := level.per[c.ID]; v != nil {
+			return v
 		}
 	}
-	return nil, ""
+	return nil
 }
 
 // Preview asks the configuration for the caller.
 func (s *scoped) Preview(r *http.Request) policy.Decision {
-	p, _ := s.variant(r)
-	if p == nil {
-		p = s.def
+	p := s.def
+	if v := s.variant(r); v != nil {
+		p = v.plugin
 	}
 	if p != nil {
 		if d, ok := policy.PreviewOf(p, r); ok {
@@ -163,16 +306,16 @@ func (s *scoped) Wrap(next http.Handler) http.Handler {
 	if s.def != nil {
 		def = s.def.Wrap(next)
 	}
-	var built sync.Map // by the consumer's id
+	var built sync.Map // by variant
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, id := s.variant(r)
-		if p == nil {
+		v := s.variant(r)
+		if v == nil {
 			def.ServeHTTP(w, r)
 			return
 		}
-		h, ok := built.Load(id)
+		h, ok := built.Load(v)
 		if !ok {
-			h, _ = built.LoadOrStore(id, p.Wrap(next))
+			h, _ = built.LoadOrStore(v, v.plugin.Wrap(next))
 		}
 		if h, ok := h.(http.Handler); ok {
 			h.ServeHTTP(w, r)
