@@ -101,10 +101,15 @@ func removePieces(raw, separators string, match func(piece string) bool) (string
 
 // cookies collects the values of cookies with one of the names from a Cookie field (RFC 6265 section 4.2). A value is
 // taken as it stands, quotes included.
-func (f *finding) cookies(line string, names []string) {
-	for part := range strings.SplitSeq(line, ";") {
-		if name, value, _ := strings.Cut(textproto.TrimString(part), "="); slices.Contains(names, textproto.TrimString(name)) {
-			f.add(value)
+func (f *finding) cookies(lines, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	for _, line := range lines {
+		for part := range strings.SplitSeq(line, ";") {
+			if name, value, _ := strings.Cut(textproto.TrimString(part), "="); slices.Contains(names, textproto.TrimString(name)) {
+				f.add(value)
+			}
 		}
 	}
 }

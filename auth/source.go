@@ -30,6 +30,9 @@ type SourceConfig struct {
 	Fields []string
 	// MaxBody bounds, in bytes, the bodies searched for Fields; larger ones are refused. Default [DefaultMaxBody].
 	MaxBody int64
+	// FirstPlace takes the credential of the first place that has one, for each name in turn a header field, a parameter, a
+	// cookie and a body field, and looks at no other. Default: a request with several is refused wherever they stand.
+	FirstPlace bool
 }
 
 // Source finds the one credential of a request and hides it. It is what policies with a credential in a header field,
@@ -45,6 +48,7 @@ type Source struct {
 	fields  []string
 	aliases canonical.NameSet // all of them, for hiding
 	maxBody int64
+	names   []string // in which order they are looked for, with FirstPlace
 }
 
 // NewSource checks c and returns a Source. The error joins all problems; each names the list and the position.
@@ -80,6 +84,13 @@ func NewSource(c SourceConfig) (*Source, error) {
 	if c.MaxBody == 0 {
 		s.maxBody = DefaultMaxBody
 	}
+	if c.FirstPlace {
+		for _, name := range all {
+			if !slices.Contains(s.names, name) {
+				s.names = append(s.names, name)
+			}
+		}
+	}
 	s.aliases = canonical.NewNameSet(all...)
 	return s, errors.Join(errs...)
 }
@@ -103,7 +114,7 @@ func CheckName(name string) error {
 func (s *Source) Buffers() bool { return len(s.fields) > 0 }
 
 // Find returns the one credential in r. It looks at every place it was told, so that a request with a second credential
-// is refused wherever that stands. The error is, or wraps,
+// is refused wherever that stands; with FirstPlace it ends at the first place that has one. The error is, or wraps,
 //
 //   - [ErrNoCredential] when there is none, or an empty one;
 //   - [ErrDuplicateCredential] when there are several, the same one twice included, or a list in one header field;
@@ -118,30 +129,19 @@ func (s *Source) Buffers() bool { return len(s.fields) > 0 }
 // JSON hold no fields and are not read.
 func (s *Source) Find(r *http.Request) (string, error) {
 	var f finding
-	for _, name := range s.headers {
-		for _, v := range r.Header[name] {
-			f.add(v)
-			if strings.IndexByte(v, ',') >= 0 {
-				f.n++ // a proxy may have joined two fields (RFC 9110 section 5.3)
+	if len(s.names) == 0 {
+		f.headers(r.Header, s.headers)
+		if !f.query(r, s.query) {
+			return "", errAmbiguousQuery
+		}
+		f.cookies(r.Header["Cookie"], s.cookies)
+		if f.n <= 1 { // nothing is read for a request that is refused anyway
+			if err := s.findField(&f, r, s.fields); err != nil {
+				return "", err
 			}
 		}
-	}
-	if len(s.query) > 0 && r.URL != nil && r.URL.RawQuery != "" && !f.params(r.URL.RawQuery, s.query) {
-		return "", errAmbiguousQuery
-	}
-	if len(s.cookies) > 0 {
-		for _, line := range r.Header["Cookie"] {
-			f.cookies(line, s.cookies)
-		}
-	}
-	if len(s.fields) > 0 && f.n <= 1 { // nothing is read for a request that is refused anyway
-		d, err := s.readBody(r)
-		if err != nil {
-			return "", err
-		}
-		if d != nil && !d.find(&f, s.fields) {
-			return "", errAmbiguousBody
-		}
+	} else if err := s.findFirst(&f, r); err != nil {
+		return "", err
 	}
 	switch {
 	case f.n > 1:
@@ -153,6 +153,49 @@ func (s *Source) Find(r *http.Request) (string, error) {
 	default:
 		return f.value, nil
 	}
+}
+
+// findFirst looks at one place after the other until there is something.
+func (s *Source) findFirst(f *finding, r *http.Request) error {
+	only := func(list []string, name string) []string { // name, if it is one of the list
+		if i := slices.Index(list, name); i >= 0 {
+			return list[i : i+1]
+		}
+		return nil
+	}
+	for _, name := range s.names {
+		if f.headers(r.Header, only(s.headers, http.CanonicalHeaderKey(name))); f.n > 0 {
+			return nil
+		}
+		if !f.query(r, only(s.query, name)) {
+			return errAmbiguousQuery
+		}
+		if f.n > 0 {
+			return nil
+		}
+		if f.cookies(r.Header["Cookie"], only(s.cookies, name)); f.n > 0 {
+			return nil
+		}
+		if err := s.findField(f, r, only(s.fields, name)); err != nil || f.n > 0 || f.malformed {
+			return err
+		}
+	}
+	return nil
+}
+
+// findField collects the fields of the body with one of the names.
+func (s *Source) findField(f *finding, r *http.Request, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	d, err := s.readBody(r)
+	if err != nil {
+		return err
+	}
+	if d != nil && !d.find(f, names) {
+		return errAmbiguousBody
+	}
+	return nil
 }
 
 // Refusals of requests that two readers could read differently. They are answers to a client's mistake, not to a wrong
@@ -181,6 +224,22 @@ func (f *finding) add(value string) {
 		f.value = value
 	}
 	f.n++
+}
+
+func (f *finding) headers(h http.Header, names []string) {
+	for _, name := range names {
+		for _, v := range h[name] {
+			f.add(v)
+			if strings.IndexByte(v, ',') >= 0 {
+				f.n++ // a proxy may have joined two fields (RFC 9110 section 5.3)
+			}
+		}
+	}
+}
+
+// query reports false when another reader might find other parameters.
+func (f *finding) query(r *http.Request, names []string) bool {
+	return len(names) == 0 || r.URL == nil || r.URL.RawQuery == "" || f.params(r.URL.RawQuery, names)
 }
 
 // Hide removes from r every header field, parameter and cookie with one of the names, wherever the source was told to

@@ -333,3 +333,43 @@ func TestNewSourceErrors(t *testing.T) {
 	require.Equal(t, "k", outcome(s.Find(request("/?a=k", ""))), "the slices are copied")
 	require.Equal(t, "k", outcome(s.Find(request("/", "", "b: k"))), "two spellings of a field are one")
 }
+
+// TestFirstPlace: names in their order, and for each name the places in theirs; what comes after is not looked at.
+func TestFirstPlace(t *testing.T) {
+	t.Parallel()
+	names := []string{"apikey", "x-api-key"}
+	s, err := auth.NewSource(auth.SourceConfig{Headers: names, Query: names, Cookies: names, Fields: names, FirstPlace: true})
+	require.NoError(t, err)
+	const form = "Content-Type: application/x-www-form-urlencoded"
+	tests := []struct {
+		target, body string
+		header       []string
+		want         string
+	}{
+		{"/", "", nil, "none"},
+		{"/?apikey=q", "apikey=b", []string{form, "Apikey: h", "Cookie: apikey=c"}, "h"},
+		{"/?apikey=q", "apikey=b", []string{form, "X-Api-Key: h", "Cookie: apikey=c"}, "q"},
+		{"/?x-api-key=q", "apikey=b", []string{form, "X-Api-Key: h", "Cookie: apikey=c"}, "c"},
+		{"/?x-api-key=q", "apikey=b", []string{form, "X-Api-Key: h"}, "b"},
+		{"/?x-api-key=q", "x-api-key=b", []string{form, "X-Api-Key: h"}, "h"},
+		{"/?x-api-key=q", "x-api-key=b", []string{form}, "q"},
+		{"/", "x-api-key=b", []string{form}, "b"},
+		{"/?apikey=q", "", []string{"Apikey: "}, "none"},
+		{"/?apikey=q", "", []string{"Apikey: a, b"}, "duplicate"},
+		{"/?apikey=q&apikey=q", "", []string{"X-Api-Key: h"}, "duplicate"},
+		{"/?apikey=%zz", "", []string{"Apikey: h"}, "h"},
+		{"/?apikey=%zz", "", []string{"X-Api-Key: h"}, "ambiguous_query"},
+		{"/", `{"apikey":1,"x-api-key":"k"}`, []string{"Content-Type: application/json"}, "invalid"},
+		{"/", `{"apikey":null,"x-api-key":"k"}`, []string{"Content-Type: application/json"}, "k"},
+		{"/", `{"apikey":`, []string{"Content-Type: application/json", "X-Api-Key: h"}, "ambiguous_body"},
+	}
+	for _, tt := range tests {
+		r := request(tt.target, tt.body, tt.header...)
+		require.Equal(t, tt.want, outcome(s.Find(r)), "%+v", tt)
+		if r.Body != nil {
+			rest, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			require.Equal(t, tt.body, string(rest)) // it is still there
+		}
+	}
+}

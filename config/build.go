@@ -72,7 +72,7 @@ func (b *builder) build() {
 
 // buildConsumers makes the consumers and the store of their keys, which holds digests.
 func (b *builder) buildConsumers() {
-	b.env = &Env{consumers: map[string]*policy.Consumer{}, members: b.membership(), Logger: b.options.Logger}
+	b.env = &Env{consumers: map[string]*policy.Consumer{}, shared: b.shared(), Logger: b.options.Logger}
 	keys := &auth.MemoryKeys{}
 	seen := map[string]*node{}
 	b.members = map[*consumerGroup][]member{}

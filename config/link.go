@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // a name-based UUID, as RFC 9562 has it
 	"fmt"
 	"slices"
@@ -301,8 +302,18 @@ func label(name, id string, n *node) string {
 // nameUUID makes an id of a name, the same each time (RFC 9562 section 5.5).
 func nameUUID(kind, name string) string {
 	sum := sha1.Sum([]byte(kind + "\x00" + name)) //nolint:gosec // see the import
-	u := sum[:16]
-	u[6], u[8] = u[6]&0x0f|0x50, u[8]&0x3f|0x80
+	return uuidOf([16]byte(sum[:16]), 5)
+}
+
+// randomUUID makes an id (RFC 9562 section 5.4).
+func randomUUID() string {
+	var u [16]byte
+	_, _ = rand.Read(u[:]) // never fails: see crypto/rand
+	return uuidOf(u, 4)
+}
+
+func uuidOf(u [16]byte, version byte) string {
+	u[6], u[8] = u[6]&0x0f|version<<4, u[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
 }
 

@@ -1,14 +1,9 @@
 package config_test
 
 import (
-	"context"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -17,7 +12,6 @@ import (
 	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/config"
 	"github.com/gatehouse-go/gateway/gatewaytest"
-	"github.com/gatehouse-go/gateway/policy"
 )
 
 // serve loads a file whose services are answered by one upstream in memory.
@@ -283,70 +277,6 @@ func TestHeaders(t *testing.T) {
 	for _, res := range []*http.Response{proxied, refused} {
 		for _, name := range []string{"X-Kong-Request-Id", "X-Kong-Upstream-Latency", "X-Kong-Proxy-Latency", "X-Kong-Response-Latency", "Server"} {
 			require.Empty(t, res.Header.Get(name), name)
-		}
-	}
-}
-
-// What Kong sends where it differs from the defaults of the library.
-func TestKongsAnswers(t *testing.T) {
-	t.Parallel()
-	up := gatewaytest.NewUpstream("backend")
-	t.Cleanup(func() { _ = up.Close() })
-	s, err := config.Load("kong.yml", strings.NewReader(`
-_format_version: "3.0"
-services:
-- name: s
-  url: http://s.internal
-  routes:
-  - {name: plain, paths: [/plain], preserve_host: true}
-  - {name: keyed, paths: [/keyed], plugins: [{name: key-auth, config: {run_on_preflight: false}}]}
-  - {name: t503, paths: [/503], plugins: [{name: request-termination}]}
-  - {name: t404, paths: [/404], plugins: [{name: request-termination, config: {status_code: 404}}]}
-  - {name: t406, paths: [/406], plugins: [{name: request-termination, config: {status_code: 406, message: Invalid}}]}
-`), config.Options{Dial: up.Dial, Entry: policy.EntryConfig{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}}})
-	require.NoError(t, err)
-	gw, err := gateway.New(s.Gateway)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = gw.Shutdown(t.Context()) })
-
-	for path, want := range map[string]string{
-		"/503": `{"message":"Service unavailable"}`, "/404": `{"message":"Not found"}`, "/406": `{"message":"Invalid"}`,
-	} {
-		res := ask(gw, "GET", path)
-		body, err := io.ReadAll(res.Body)
-		require.NoError(t, err)
-		require.Equal(t, path, "/"+strconv.Itoa(res.StatusCode))
-		require.Equal(t, want, string(body))
-		require.Equal(t, "application/json; charset=utf-8", res.Header.Get("Content-Type"))
-	}
-	require.Equal(t, 401, ask(gw, "GET", "/keyed").StatusCode)
-	require.Equal(t, 200, ask(gw, "OPTIONS", "/keyed").StatusCode)
-
-	tests := []struct {
-		name   string
-		remote string
-		header []string
-		want   map[string]string
-	}{
-		{"untrusted", "192.0.2.9:1", []string{"X-Forwarded-Prefix", "/front"}, map[string]string{
-			"X-Forwarded-Host": "foo.test", "X-Forwarded-Port": "8443", "X-Forwarded-Prefix": "/plain",
-		}},
-		{"trusted", "192.0.2.1:1", []string{"X-Forwarded-Prefix", "/front", "X-Forwarded-Port", "444"}, map[string]string{
-			"X-Forwarded-Host": "foo.test", "X-Forwarded-Port": "444", "X-Forwarded-Prefix": "/front",
-		}},
-	}
-	for _, tt := range tests {
-		r := httptest.NewRequest(http.MethodGet, "http://Foo.TEST:9000/plain/x", nil)
-		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 8443}))
-		r.RemoteAddr = tt.remote
-		for i := 0; i < len(tt.header); i += 2 {
-			r.Header.Set(tt.header[i], tt.header[i+1])
-		}
-		require.Equal(t, 200, gatewaytest.Do(gw, r).StatusCode)
-		got := up.Last()
-		require.Equal(t, "Foo.TEST:9000", got.Host, tt.name)
-		for name, value := range tt.want {
-			require.Equal(t, value, got.Header.Get(name), "%s: %s", tt.name, name)
 		}
 	}
 }

@@ -1,18 +1,14 @@
 package config
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/gatehouse-go/gateway/auth/acl"
 	"github.com/gatehouse-go/gateway/auth/keyauth"
-	"github.com/gatehouse-go/gateway/observe"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
-	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
 
 // keyAuth is Kong's key-auth.
@@ -39,7 +35,7 @@ func (k *keyAuth) Check(c *Check) {
 func (k *keyAuth) Build(e *Env) (policy.Plugin, error) {
 	c := keyauth.Config{
 		Consumers: e.Keys, HideCredentials: k.HideCredentials, Realm: k.Realm,
-		SkipOptions: !k.RunOnPreflight,
+		SkipOptions: !k.RunOnPreflight, FirstPlace: true,
 	}
 	for place, set := range map[keyauth.Location]bool{keyauth.Header: k.KeyInHeader, keyauth.Query: k.KeyInQuery, keyauth.Body: k.KeyInBody} {
 		if set {
@@ -48,9 +44,11 @@ func (k *keyAuth) Build(e *Env) (policy.Plugin, error) {
 	}
 	seen := map[string]bool{}
 	for _, n := range k.KeyNames {
-		if folded := strings.ToLower(n); !seen[folded] {
-			seen[folded] = true
-			c.Names = append(c.Names, n)
+		for _, n := range [...]string{n, strings.ReplaceAll(n, "_", "-")} { // Kong finds api-key under api_key, too
+			if folded := strings.ToLower(n); !seen[folded] {
+				seen[folded] = true
+				c.Names = append(c.Names, n)
+			}
 		}
 	}
 	if k.Anonymous != "" {
@@ -81,17 +79,11 @@ func (a *accessList) Check(c *Check) {
 	case len(a.Allow) == 0 && len(a.Deny) == 0:
 		c.Failf("", "allow or deny is required")
 	}
-	if a.HideGroups {
-		c.Unsupportedf("hide_groups_header", "hide_groups_header")
-	}
-	if a.Always {
-		c.Unsupportedf("always_use_authenticated_groups", "always_use_authenticated_groups")
-	}
 }
 
 // Build implements [Schema].
 func (a *accessList) Build(*Env) (policy.Plugin, error) {
-	return acl.New(acl.Config{Allow: distinct(a.Allow), Deny: distinct(a.Deny)})
+	return acl.New(acl.Config{Allow: distinct(a.Allow), Deny: distinct(a.Deny), HideGroups: a.HideGroups})
 }
 
 // rateLimiting is Kong's rate-limiting.
@@ -187,18 +179,18 @@ func (r *rateLimiting) Build(e *Env) (policy.Plugin, error) {
 			return ""
 		}).Or(address)
 	case "service":
-		members := e.members
+		shared := e.shared
 		key = policy.ByFunc("service", func(req *http.Request) string {
-			return members.serviceOf(policy.ExchangeFrom(req.Context()).Route())
+			return shared.serviceOf(policy.ExchangeFrom(req.Context()).Route())
 		}).Or(address)
 	case "consumer-group":
-		members, group := e.members, e.group
+		shared, group := e.shared, e.group
 		key = policy.ByFunc("consumer-group", func(req *http.Request) string {
 			c := policy.ExchangeFrom(req.Context()).Consumer()
 			if c == nil || group != "" {
 				return group
 			}
-			return members.groupOf(c.ID)
+			return shared.groupOf(c.ID)
 		}).Or(policy.ByConsumer()).Or(policy.ByCredential()).Or(address)
 	}
 	c := ratelimit.Config{
@@ -208,70 +200,6 @@ func (r *rateLimiting) Build(e *Env) (policy.Plugin, error) {
 		c.Headers = ratelimit.HeadersPeriod | ratelimit.HeadersReset // what Kong sends
 	}
 	return ratelimit.New(c)
-}
-
-// requestTermination is Kong's request-termination.
-type requestTermination struct {
-	StatusCode  int    `kong:"status_code,default=503,min=100,max=599"`
-	Message     string `kong:"message"`
-	ContentType string `kong:"content_type"`
-	Body        string `kong:"body"`
-	Echo        bool   `kong:"echo"`
-	Trigger     string `kong:"trigger"`
-}
-
-// Check implements the optional method of Schema.
-func (r *requestTermination) Check(c *Check) {
-	if r.Message != "" && (r.ContentType != "" || r.Body != "") {
-		c.Failf("message", "message cannot be used with content_type or body")
-	}
-	if r.ContentType != "" && r.Body == "" {
-		c.Failf("content_type", "content_type requires a body")
-	}
-	if r.Echo && (r.ContentType != "" || r.Body != "") {
-		c.Failf("echo", "echo cannot be used with content_type and body")
-	}
-}
-
-// kongMessages are the texts Kong has for answers without one.
-//
-//nolint:gochecknoglobals // a constant table
-var kongMessages = map[int]string{
-	http.StatusNotFound: "Not found", http.StatusMethodNotAllowed: "Method not allowed",
-	http.StatusInternalServerError: "An unexpected error occurred", http.StatusBadGateway: "Bad Gateway",
-	http.StatusServiceUnavailable: "Service unavailable",
-}
-
-// Build implements [Schema].
-func (r *requestTermination) Build(*Env) (policy.Plugin, error) {
-	c := terminate.Config{Status: r.StatusCode, Message: r.Message, Body: r.Body, ContentType: r.ContentType, Echo: r.Echo, Trigger: r.Trigger}
-	switch {
-	case c.Echo:
-		c.Message = ""
-	case c.Body == "" && c.Status >= http.StatusBadRequest:
-		message := cmp.Or(c.Message, kongMessages[c.Status])
-		if message == "" || c.Status == http.StatusUnauthorized {
-			break // the text and the challenge of the status
-		}
-		body, err := json.Marshal(map[string]string{"message": message})
-		if err != nil {
-			return nil, err
-		}
-		c.Message, c.Body, c.ContentType = "", string(body), "application/json; charset=utf-8"
-	}
-	return terminate.New(c)
-}
-
-// correlationID is Kong's correlation-id.
-type correlationID struct {
-	HeaderName string `kong:"header_name,default=Kong-Request-ID"`
-	Generator  string `kong:"generator,default=uuid#counter,oneof=uuid|uuid#counter|tracker"`
-	Echo       bool   `kong:"echo_downstream"`
-}
-
-// Build implements [Schema].
-func (c *correlationID) Build(*Env) (policy.Plugin, error) {
-	return observe.New(observe.Config{RequestIDHeader: c.HeaderName, AcceptRequestID: observe.TrustAnyone, HideRequestID: !c.Echo})
 }
 
 // distinct returns the values without repetitions.

@@ -57,7 +57,7 @@ type Env struct {
 	Logger *slog.Logger
 
 	consumers map[string]*policy.Consumer // by id and by username
-	members   *membership
+	shared    *shared
 	group     string // the id of the group the configuration is for; "" for none
 }
 
@@ -68,28 +68,31 @@ func (e *Env) Consumer(name string) (*policy.Consumer, bool) {
 }
 
 // ServiceOf returns the id of the service of a route; "" where it has none.
-func (e *Env) ServiceOf(route string) string { return e.members.serviceOf(route) }
+func (e *Env) ServiceOf(route string) string { return e.shared.serviceOf(route) }
 
-// membership tells which service a route belongs to, and which groups consumers are in. Snapshots share one, so that a
-// plugin that counts by service may be taken over: what it finds there is always that of the snapshot that is served.
-type membership struct {
-	now atomic.Pointer[membershipTables]
+// shared is what all snapshots of a gateway share, so that plugins may be taken over from one to the next: what they find in
+// the tables is always that of the snapshot that is served.
+type shared struct {
+	id       string // of this process
+	requests atomic.Uint64
+	tables   atomic.Pointer[tables]
 }
 
-type membershipTables struct {
-	service map[string]string // by the name of the route
-	group   map[string]string // the first one, by the id of the consumer
+type tables struct {
+	service map[string]string        // by the name of the route
+	group   map[string]string        // the first one, by the id of the consumer
+	routes  map[string]*matchedRoute // by name; only when somebody asks
 }
 
-func (m *membership) serviceOf(route string) string {
-	if t := m.now.Load(); t != nil {
+func (s *shared) serviceOf(route string) string {
+	if t := s.tables.Load(); t != nil {
 		return t.service[route]
 	}
 	return ""
 }
 
-func (m *membership) groupOf(consumer string) string {
-	if t := m.now.Load(); t != nil {
+func (s *shared) groupOf(consumer string) string {
+	if t := s.tables.Load(); t != nil {
 		return t.group[consumer]
 	}
 	return ""

@@ -45,30 +45,38 @@ func (b *builder) buildPlugins() {
 	}
 }
 
-// membership fills the tables, or those of the snapshot before when that is replaced.
-func (b *builder) membership() *membership {
-	now := &membershipTables{service: make(map[string]string, len(b.in.routes)), group: map[string]string{}}
+// shared fills the tables, or those of the snapshot before when that is replaced.
+func (b *builder) shared() *shared {
+	t := &tables{service: make(map[string]string, len(b.in.routes)), group: map[string]string{}, routes: map[string]*matchedRoute{}}
+	echoes := slices.ContainsFunc(b.plugins, func(p *plugin) bool {
+		term, ok := p.schema.(*requestTermination)
+		return ok && term.Echo
+	})
 	for _, r := range b.in.routes {
+		name := label(r.Name, r.ID, r.node)
 		if r.of != nil {
-			now.service[label(r.Name, r.ID, r.node)] = label(r.of.ID, r.of.Name, r.of.node)
+			t.service[name] = label(r.of.ID, r.of.Name, r.of.node)
+		}
+		if echoes {
+			t.routes[name] = newMatchedRoute(r)
 		}
 	}
 	for _, c := range b.in.consumers {
 		if len(c.in) > 0 {
-			now.group[c.ID] = c.in[0].ID
+			t.group[c.ID] = c.in[0].ID
 		}
 	}
-	if m, ok := b.kept("membership").(*membership); ok {
+	if s, ok := b.kept("shared").(*shared); ok {
 		b.out.retarget = append(b.out.retarget, func() error {
-			m.now.Store(now)
+			s.tables.Store(t)
 			return nil
 		})
-		return m
+		return s
 	}
-	m := &membership{}
-	m.now.Store(now)
-	b.keep("membership", m)
-	return m
+	s := &shared{id: randomUUID()}
+	s.tables.Store(t)
+	b.keep("shared", s)
+	return s
 }
 
 // instance makes a plugin, or takes over the one of the snapshot before where it has a state to keep.

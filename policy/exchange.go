@@ -43,6 +43,7 @@ type Exchange struct {
 	requestID      string
 	cacheStatus    string
 	identity       Identity
+	groupsHidden   bool
 	challenges     []string
 	hooks          []TryHook
 	decisions      []Decision
@@ -297,6 +298,26 @@ func (x *Exchange) Identity() Identity {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.identity
+}
+
+// HideGroups keeps the consumer's groups out of what upstreams are told; policies still see them.
+func (x *Exchange) HideGroups() {
+	if x == nil {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.groupsHidden = true
+}
+
+// GroupsHidden reports whether HideGroups was called.
+func (x *Exchange) GroupsHidden() bool {
+	if x == nil {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.groupsHidden
 }
 
 // Consumer returns the caller's consumer, or nil when there is none.

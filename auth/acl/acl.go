@@ -27,6 +27,8 @@ type Config struct {
 	Allow []string
 	// Deny are the groups that may not pass. It wins over Allow.
 	Deny []string
+	// HideGroups keeps the groups of callers that pass from upstreams, which otherwise get them in X-Consumer-Groups.
+	HideGroups bool
 	// Message is the text of refusals with 403. Default: "You cannot consume this service".
 	Message string
 }
@@ -36,6 +38,7 @@ type Config struct {
 type ACL struct {
 	allow, deny map[string]struct{}
 	message     string
+	hide        bool
 }
 
 // New checks c and returns an ACL. The error joins all problems. The slices are not kept.
@@ -44,7 +47,7 @@ func New(c Config) (*ACL, error) {
 	if len(c.Allow) == 0 && len(c.Deny) == 0 {
 		errs = append(errs, errors.New("acl: Allow and Deny are empty; name the groups that may pass, or those that may not"))
 	}
-	a := &ACL{message: c.Message}
+	a := &ACL{message: c.Message, hide: c.HideGroups}
 	a.allow = groupSet("Allow", c.Allow, &errs)
 	a.deny = groupSet("Deny", c.Deny, &errs)
 	for i, g := range c.Deny {
@@ -95,6 +98,9 @@ func (a *ACL) Wrap(next http.Handler) http.Handler {
 			return
 		}
 		x.Record(d)
+		if a.hide {
+			x.HideGroups()
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -127,6 +127,19 @@ func TestMessage(t *testing.T) {
 	require.NotContains(t, w.Body.String(), "no_group")
 }
 
+// TestHideGroups: the groups of those who pass are for the gateway alone.
+func TestHideGroups(t *testing.T) {
+	t.Parallel()
+	for _, hide := range []bool{false, true} {
+		a := policy.Must(acl.New(acl.Config{Allow: []string{"staff"}, HideGroups: hide}))
+		x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/", nil))
+		x.SetIdentity(*in("staff"))
+		a.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(httptest.NewRecorder(), r)
+		require.Equal(t, hide, x.GroupsHidden())
+		require.Equal(t, []string{"staff"}, x.Consumer().Groups)
+	}
+}
+
 func TestNewErrors(t *testing.T) {
 	t.Parallel()
 	_, err := acl.New(acl.Config{})

@@ -39,6 +39,9 @@ type Config struct {
 	Names []string
 	// In says where to look. Default: Header alone. A request with keys in two of these places is refused.
 	In Location
+	// FirstPlace takes the key of the first place that has one, for each name in turn header, query, cookie and body, as Kong
+	// does, and looks at no other. Default: two keys are a refusal.
+	FirstPlace bool
 	// MaxBody bounds the bodies searched, in bytes; larger forms and JSON bodies are refused with 413. It has a meaning
 	// only with Body. Default 64 KiB.
 	MaxBody int64
@@ -144,7 +147,7 @@ func (c Config) source() auth.SourceConfig {
 	if c.In == 0 {
 		c.In = Header
 	}
-	s := auth.SourceConfig{MaxBody: c.MaxBody}
+	s := auth.SourceConfig{MaxBody: c.MaxBody, FirstPlace: c.FirstPlace}
 	for place, list := range map[Location]*[]string{Header: &s.Headers, Query: &s.Query, Cookie: &s.Cookies, Body: &s.Fields} {
 		if c.In&place != 0 {
 			*list = names

@@ -59,6 +59,9 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 	if err := c.identity.from(x.Identity()); err != nil {
 		return nil, &policy.Error{Status: http.StatusInternalServerError, Code: "invalid_identity", Message: messageInternal, Err: err}
 	}
+	if x.GroupsHidden() {
+		c.identity.groups = ""
+	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		c.upload = newUpload(w, r)
 	}

@@ -35,6 +35,9 @@ type Config struct {
 	// parameters, client address, route. It is for debugging, and best behind a Trigger. The values of query parameters
 	// and of all but the well-known header fields that carry no secret are replaced by REDACTED; long values are cut.
 	Echo bool
+	// Report makes the report of Echo instead, with what it returns written as JSON; it must be safe for concurrent use.
+	// Nothing is redacted or cut then. It has a meaning only with Echo, and leaves none for Reveal.
+	Report func(r *http.Request) any
 	// Reveal names further header fields and query parameters whose values Echo shows. Fields that carry credentials by
 	// definition, such as Authorization and Cookie, cannot be revealed.
 	Reveal []string
@@ -75,6 +78,9 @@ func (c *Config) check() error {
 	}
 	if c.Echo && (c.Body != "" || c.ContentType != "") {
 		wrong("Echo excludes Body and ContentType; it answers with its own report")
+	}
+	if c.Report != nil && (!c.Echo || len(c.Reveal) > 0) {
+		wrong("Report is of Echo, and Reveal of the report made without it; set Echo, and leave one of the two out")
 	}
 	if c.ContentType != "" && !canonical.FieldValue(c.ContentType) {
 		wrong("ContentType %q is not a header value; use one such as \"text/html; charset=utf-8\"", c.ContentType)

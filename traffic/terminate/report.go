@@ -60,7 +60,10 @@ type routeReport struct {
 	Pattern string `json:"pattern"`
 }
 
-func (t *Terminator) report(r *http.Request, x *policy.Exchange) []byte {
+func (t *Terminator) echoed(r *http.Request, x *policy.Exchange) []byte {
+	if t.report != nil {
+		return encoded(t.report(r))
+	}
 	rep := report{
 		Message: t.message, RequestID: x.RequestID(), Trigger: t.trigger,
 		Request: requestReport{
@@ -86,9 +89,13 @@ func (t *Terminator) report(r *http.Request, x *policy.Exchange) []byte {
 	if name := x.Route(); name != "" {
 		rep.Route = &routeReport{Name: name, Pattern: x.Pattern()}
 	}
-	body, err := json.Marshal(rep)
+	return encoded(rep)
+}
+
+func encoded(report any) []byte {
+	body, err := json.Marshal(report)
 	if err != nil {
-		body = []byte(`{}`) // cannot be: strings and maps of strings always have a JSON form
+		body = []byte(`{}`) // of ours it cannot be: strings and maps of strings always have a JSON form
 	}
 	return append(body, '\n')
 }

@@ -43,7 +43,8 @@ type Terminator struct {
 	header http.Header // of an answer that is no refusal
 	shown  canonical.NameSet
 	reveal []string
-	err    error // of Check
+	report func(*http.Request) any // instead of ours
+	err    error                   // of Check
 }
 
 // New checks c and returns a Terminator. The error joins all problems.
@@ -56,7 +57,7 @@ func New(c Config) (*Terminator, error) {
 	}
 	t := &Terminator{
 		status: c.Status, message: c.Message, trigger: c.Trigger, field: http.CanonicalHeaderKey(c.Trigger), echo: c.Echo,
-		reveal: slices.Clone(c.Reveal), err: ErrTerminated, verdict: policy.Answered,
+		reveal: slices.Clone(c.Reveal), report: c.Report, err: ErrTerminated, verdict: policy.Answered,
 	}
 	header := make(http.Header, len(c.Header)+3)
 	for name, values := range c.Header {
@@ -209,7 +210,7 @@ func (t *Terminator) answer(w http.ResponseWriter, r *http.Request, x *policy.Ex
 func (t *Terminator) write(w http.ResponseWriter, r *http.Request) {
 	body := t.body
 	if t.echo {
-		body = t.report(r, policy.ExchangeFrom(r.Context()))
+		body = t.echoed(r, policy.ExchangeFrom(r.Context()))
 	}
 	h := w.Header()
 	for name, values := range t.header {

@@ -313,6 +313,7 @@ func TestNew(t *testing.T) {
 		{"message of 304", terminate.Config{Status: 304, Message: "m"}, []string{"terminate: Status 304 has no body"}},
 		{"echo of 205", terminate.Config{Status: 205, Echo: true}, []string{"terminate: Status 205 has no body"}},
 		{"trigger", terminate.Config{Trigger: "a b"}, []string{`terminate: Trigger "a b" is not a header name`}},
+		{"report without echo", terminate.Config{Report: func(*http.Request) any { return nil }}, []string{"terminate: Report is of Echo"}},
 		{"reveal without echo", terminate.Config{Reveal: []string{"a"}}, []string{`terminate: Reveal ["a"] has no effect without Echo`}},
 		{
 			"reveal credentials", terminate.Config{Echo: true, Reveal: []string{"", "authorization", "x", "Set_Cookie"}},
@@ -401,6 +402,21 @@ func TestEcho(t *testing.T) {
 }
 
 // TestEchoIsBounded sends more than a report should hold, without an Entry to limit it.
+// TestReport: what a Config reports instead, and what cannot be written.
+func TestReport(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		report any
+		want   string
+	}{{map[string]string{"asked": "/x"}, `{"asked":"/x"}` + "\n"}, {make(chan int), "{}\n"}} {
+		p := policy.Must(terminate.New(terminate.Config{Echo: true, Status: 200, Report: func(*http.Request) any { return c.report }}))
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/x", nil))
+		require.Equal(t, c.want, w.Body.String())
+		require.Equal(t, "application/json; charset=utf-8", w.Header().Get("Content-Type"))
+	}
+}
+
 func TestEchoIsBounded(t *testing.T) {
 	t.Parallel()
 	p := policy.Must(terminate.New(terminate.Config{Echo: true, Reveal: []string{"a"}}))
