@@ -224,7 +224,7 @@ func milliseconds(n int) time.Duration { return time.Duration(n) * time.Millisec
 
 func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 	c := gateway.UpstreamConfig{
-		Name: label(s.Name, s.ID, s.node),
+		Name: s.key,
 		Dial: b.options.Dial,
 		Timeouts: gateway.Timeouts{
 			Connect: milliseconds(s.ConnectTimeout), FirstByte: milliseconds(s.ReadTimeout), Idle: milliseconds(s.ReadTimeout),

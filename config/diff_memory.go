@@ -2,13 +2,17 @@ package config
 
 import (
 	"cmp"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 const secureScheme = "https"
@@ -276,11 +280,20 @@ func isEmpty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-// digest stands for a value that is not to be kept.
+// digest stands for a value that is not to be kept. It is keyed, so that nobody who sees it can try guesses, and the same in
+// all snapshots of a process, so that Diff can compare them.
 func digest(field string, v any) string {
-	sum := sha256.Sum256([]byte(field + "\x00" + jsonText(v)))
-	return string(sum[:])
+	h := hmac.New(sha256.New, digestKey())
+	_, _ = io.WriteString(h, field+"\x00"+jsonText(v)) // a hash takes everything
+	return string(h.Sum(nil))
 }
+
+//nolint:gochecknoglobals // a constant of the process
+var digestKey = sync.OnceValue(func() []byte {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails: see crypto/rand
+	return key
+})
 
 func isVault(n *node) bool {
 	return n != nil && n.kind == kindString && strings.HasPrefix(n.text, "{vault://")

@@ -75,6 +75,8 @@ type service struct {
 
 	Routes  []*route  `kong:"routes"`
 	Plugins []*plugin `kong:"plugins"`
+
+	key string // its name, its id, or where it is: what it is known by from one file to the next
 }
 
 type route struct {
@@ -106,7 +108,8 @@ type route struct {
 
 	Plugins []*plugin `kong:"plugins"`
 
-	of *service // what Service names, or the one it is nested in
+	of  *service // what Service names, or the one it is nested in
+	key string   // its name, its id, or what it matches
 }
 
 type upstream struct {

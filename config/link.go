@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // a name-based UUID, as RFC 9562 has it
 	"fmt"
@@ -141,6 +142,7 @@ func (l *linker) link() *linked {
 		out.plugins = append(out.plugins, p)
 	}
 	l.checkScopes()
+	l.setKeys()
 	return out
 }
 
@@ -284,6 +286,43 @@ func (l *linker) checkScopes() {
 			continue
 		}
 		seen[s] = p
+	}
+}
+
+// setKeys says what services and routes are known by from one file to the next. Those without name and id may move.
+func (l *linker) setKeys() {
+	taken := map[string]int{}
+	unique := func(name, id, content string) string {
+		key := cmp.Or(name, id)
+		if key == "" {
+			key = content
+		}
+		if taken[key]++; taken[key] > 1 && name == "" && id == "" {
+			key = fmt.Sprintf("%s #%d", key, taken[key])
+		}
+		return key
+	}
+	for _, s := range l.out.services {
+		content := cmp.Or(s.URL, s.Protocol+"://"+hostPort(s.Host, s.Port)+s.Path)
+		for _, field := range [...]string{"url", "host", "path"} {
+			if isVault(s.node.get(field)) { // it may not be shown, and the key is the upstream's name
+				content = fmt.Sprintf("service %x", digest("", content)[:8])
+				break
+			}
+		}
+		s.key = unique(s.Name, s.ID, content)
+	}
+	clear(taken)
+	for _, r := range l.out.routes {
+		if r.Name != "" || r.ID != "" {
+			r.key = unique(r.Name, r.ID, "")
+			continue
+		}
+		service := ""
+		if r.of != nil {
+			service = r.of.key
+		}
+		r.key = unique("", "", jsonText([]any{service, r.Protocols, r.Methods, r.Hosts, r.Paths, r.Headers, r.SNIs}))
 	}
 }
 

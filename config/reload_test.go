@@ -122,6 +122,37 @@ func TestReloadKeepsState(t *testing.T) {
 	})
 }
 
+// TestReloadWithoutNames: what has no name is known by what it says, wherever it stands.
+func TestReloadWithoutNames(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const head = "_format_version: \"3.0\"\nservices:\n"
+		service := func(host, path string) string {
+			return "- url: " + host + "\n  routes: [{paths: [" + path + "], plugins: [{name: rate-limiting, config: {day: 9, limit_by: service}}]}]\n"
+		}
+		a, b, b2, hidden := service("http://a.internal", "/a"), service("http://b.internal/x", "/b"), service("http://b.internal/x", "/b2"), service("\"{vault://env/url}\"", "/h")
+		getenv := func(string) (string, bool) { return "http://s3cret.internal", true }
+		r, name, up := reloader(t, head+a+b+b2+hidden, config.Options{Getenv: getenv})
+		remaining := func(path string) string {
+			return ask(r.Gateway(), "GET", path).Header.Get("X-Ratelimit-Remaining-Day")
+		}
+		for range 2 {
+			for _, path := range []string{"/a", "/b", "/b2", "/h"} {
+				remaining(path)
+			}
+		}
+		dials := up.Dials()
+		replace(t, name, head+hidden+service("http://new.internal", "/new")+b+b2+a)
+		_, err := r.Reload()
+		require.NoError(t, err)
+		require.Equal(t, []string{"6", "6", "6", "6", "8"}, []string{remaining("/a"), remaining("/b"), remaining("/b2"), remaining("/h"), remaining("/new")})
+		require.Equal(t, dials+1, up.Dials(), "the new one")
+		require.NotContains(t, fmt.Sprint(r.Gateway().Routes()), "s3cret")
+		require.NoError(t, r.Gateway().Shutdown(t.Context()))
+		require.NoError(t, up.Close())
+	})
+}
+
 // TestReloadBad: a bad file changes nothing, whatever is wrong with it, and the error says all of it.
 func TestReloadBad(t *testing.T) {
 	t.Parallel()

@@ -55,7 +55,7 @@ func (b *builder) shared() *shared {
 	for _, r := range b.in.routes {
 		name := label(r.Name, r.ID, r.node)
 		if r.of != nil {
-			t.service[name] = label(r.of.ID, r.of.Name, r.of.node)
+			t.service[name] = cmp.Or(r.of.ID, r.of.key)
 		}
 		if echoes {
 			t.routes[name] = newMatchedRoute(r)
@@ -93,18 +93,12 @@ func (b *builder) instance(p *plugin) (policy.Plugin, error) {
 	if key == "" {
 		return p.schema.Build(b.env)
 	}
-	name := func(n *node, names ...string) string {
-		if n == nil {
-			return ""
-		}
-		return cmp.Or(names...)
-	}
 	var route, service, consumer string
 	if p.route != nil {
-		route = name(p.route.node, p.route.Name, p.route.ID, p.route.node.path())
+		route = p.route.key
 	}
 	if p.service != nil {
-		service = name(p.service.node, p.service.Name, p.service.ID, p.service.node.path())
+		service = p.service.key
 	}
 	if p.consumer != nil {
 		consumer = p.consumer.ID
