@@ -89,7 +89,7 @@ func (b *builder) buildConsumers() {
 		}
 		if err := pc.Validate(); err != nil {
 			b.problem(c.node, err)
-			continue
+			pc = &policy.Consumer{ID: c.ID, Username: c.Username} // its keys are looked at, too
 		}
 		b.env.consumers[c.ID] = pc
 		if c.Username != "" {
@@ -348,7 +348,11 @@ func targetsOf(up *upstream, scheme string) []balancer.Target {
 }
 
 func (b *builder) warnf(n *node, format string, args ...any) {
-	b.out.Warnings = append(b.out.Warnings, fmt.Sprintf("%s:%d:%d: ", b.d.problems.file, n.line, n.column)+fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if n.holdsVault() { // what it stands for may be quoted
+		text = quoted.ReplaceAllString(text, "…")
+	}
+	b.out.Warnings = append(b.out.Warnings, fmt.Sprintf("%s:%d:%d: ", b.d.problems.file, n.line, n.column)+text)
 }
 
 // buildRoutes makes the routes, the oldest first, as the last thing Kong decides by.
@@ -358,7 +362,7 @@ func (b *builder) buildRoutes() {
 	routes := slices.Clone(b.in.routes)
 	slices.SortStableFunc(routes, func(x, y *route) int { return cmp.Compare(x.CreatedAt, y.CreatedAt) })
 	for _, r := range routes {
-		if r.of != nil && (!r.of.Enabled || b.handlers[r.of] == nil) {
+		if r.of != nil && (!r.of.Enabled || b.handlers[r.of] == nil && b.d.problems.count() == 0) {
 			continue
 		}
 		if rt, ok := b.route(r); ok {
@@ -368,7 +372,7 @@ func (b *builder) buildRoutes() {
 }
 
 func (b *builder) route(r *route) (gateway.Route, bool) {
-	rt := gateway.Route{Name: label(r.Name, r.ID, r.node)}
+	rt := gateway.Route{Name: label(r.Name, r.ID, r.node), Public: r.public()}
 	if len(r.Paths)+len(r.Hosts)+len(r.Methods)+len(r.Headers)+len(r.SNIs) == 0 {
 		b.d.problems.add(r.node, "", "a route needs at least one of methods, hosts, headers, paths and snis", "")
 		return rt, false
@@ -403,10 +407,12 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 		rt.Priority = r.RegexPriority
 	}
 	f := &rt.Forward
-	f.StripPath, f.PreserveHost, f.KongForwarded = r.StripPath && len(r.Paths) > 0, r.PreserveHost, true
+	f.StripPath, f.PreserveHost, f.KongForwarded = r.StripPath && len(m.Prefixes)+len(m.Regexps) > 0, r.PreserveHost, true
 	rt.Handler = http.HandlerFunc(noService)
 	if s := r.of; s != nil {
-		rt.Handler = b.handlers[s]
+		if h := b.handlers[s]; h != nil { // else it is reported
+			rt.Handler = h
+		}
 		f.Path = strings.TrimRight(s.Path, " ")
 		if f.Path == "/" {
 			f.Path = ""
@@ -427,6 +433,11 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 	}
 	rt.Plugins = append(rt.Plugins, b.chain(r)...)
 	return rt, true
+}
+
+// public tells whether somebody has said that nobody need authenticate here, which saves a warning.
+func (r *route) public() bool {
+	return slices.Contains(r.Tags, "public") || r.of != nil && slices.Contains(r.of.Tags, "public")
 }
 
 // headerConditions writes Kong's conditions on headers as ours: an expression begins with ~*, and any other value stands for

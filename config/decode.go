@@ -255,6 +255,7 @@ func (d *decoder) value(n *node, v reflect.Value, f schemaField) bool {
 		d.decode(n, v.Addr().Interface())
 		return d.problems.count() == before
 	default:
+		d.problems.add(n, "", "the schema's field is of type "+v.Type().String()+", which no file can fill", "see Schema for those that can be")
 		return false
 	}
 	return true

@@ -142,17 +142,18 @@ func Load(name string, r io.Reader, o Options) (*Snapshot, error) {
 		if n.kind < kindList {
 			found = n.found()
 		}
-		p.add(n, found, what+" is not supported", "remove it, or allow what is not supported to be left out")
+		p.add(n, found, what+" is not supported", "remove it, or have it left out with AllowUnsupported (-allow-unsupported)")
 	}
 	doc := &document{}
 	d.decode(root, doc)
 	l := linker{d: d, doc: doc}
 	in := l.link()
 	plugins := l.decodePlugins(o.Registry.types)
-	if err := p.err(); err != nil {
-		return nil, err
+	if p.count() == 0 {
+		s.remember(&l)
 	}
-	s.remember(&l)
+	// What can be built of a file that is bad is built, to find all that is wrong with it.
+	p.consequential = true
 	b := builder{d: d, doc: doc, in: in, options: o, types: o.Registry.types, out: s, plugins: plugins}
 	b.build()
 	b.verify()

@@ -58,6 +58,8 @@ type node struct {
 	step   string
 	index  int
 	isItem bool
+
+	bad bool // something about it, or in it, was reported when it was read
 }
 
 // in makes n the value of a field of parent.

@@ -31,6 +31,11 @@ func (k *keyAuth) Check(c *Check) {
 	}
 }
 
+// Fields implements the optional method of Schema.
+func (*keyAuth) Fields() map[string]string {
+	return map[string]string{"Names": "key_names", "Realm": "realm"}
+}
+
 // Build implements [Schema].
 func (k *keyAuth) Build(e *Env) (policy.Plugin, error) {
 	c := keyauth.Config{
@@ -79,6 +84,11 @@ func (a *accessList) Check(c *Check) {
 	case len(a.Allow) == 0 && len(a.Deny) == 0:
 		c.Failf("", "allow or deny is required")
 	}
+}
+
+// Fields implements the optional method of Schema.
+func (*accessList) Fields() map[string]string {
+	return map[string]string{"Allow": "allow", "Deny": "deny"}
 }
 
 // Build implements [Schema].
@@ -141,6 +151,8 @@ func (r *rateLimiting) Check(c *Check) {
 	switch {
 	case r.LimitBy == "header" && r.HeaderName == "":
 		c.Failf("limit_by", "limit_by header needs a header_name")
+	case r.LimitBy == "header" && policy.ByHeader(r.HeaderName).Err() != nil:
+		c.Failf("header_name", "%q is not a header name; use letters, digits and hyphens, as in X-Tenant", r.HeaderName)
 	case r.LimitBy == "path" && r.Path == "":
 		c.Failf("limit_by", "limit_by path needs a path")
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -50,6 +51,8 @@ type problems struct {
 	more   int
 	seen   map[Error]bool
 	secret map[*node]bool // values that are not to be shown
+	// consequential has what is reported of values that are bad already left out: it would follow from that.
+	consequential bool
 }
 
 func newProblems(file string) *problems {
@@ -61,9 +64,15 @@ func (p *problems) add(n *node, found, problem, remedy string) {
 	if p.secret[n] {
 		found = ""
 	}
+	if p.consequential && n.bad {
+		return
+	}
 	if p.full() {
 		p.more++
 		return
+	}
+	if n.holdsVault() { // what it stands for may be quoted
+		problem, remedy = quoted.ReplaceAllString(problem, "…"), quoted.ReplaceAllString(remedy, "…")
 	}
 	e := Error{
 		File: p.file, Line: n.line, Column: n.column, Path: n.path(),
@@ -74,6 +83,20 @@ func (p *problems) add(n *node, found, problem, remedy string) {
 	}
 	p.seen[e] = true
 	p.list = append(p.list, &e)
+	for ; n != nil && !p.consequential; n = n.parent {
+		n.bad = true
+	}
+}
+
+// quoted finds what messages quote.
+//
+//nolint:gochecknoglobals // a constant
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|` + "`[^`]*`")
+
+// holdsVault tells whether there is a reference in a value.
+func (n *node) holdsVault() bool {
+	return isVault(n) || slices.ContainsFunc(n.items, (*node).holdsVault) ||
+		slices.ContainsFunc(n.fields, func(f field) bool { return f.value.holdsVault() })
 }
 
 // full tells whether no more will be shown, so that nobody needs to look for words.

@@ -36,7 +36,7 @@ func TestProblems(t *testing.T) {
 		`kong.yml:9:14: services[0].routes[0].methods: found "GET": expected a list; write [ … ]`,
 		`kong.yml:11:13: services[0].routes[0].plugins[0].name: found "key-auht": is no plugin; did you mean "key-auth"?`,
 		`kong.yml:12:13: services[0].routes[0].plugins[1].name: found "jwt": is not supported, and is never left out because it guards what is behind it; remove it from the file`,
-		`kong.yml:13:13: services[0].routes[0].plugins[2].name: found "zipkin": plugin zipkin is not supported; remove it, or allow what is not supported to be left out`,
+		`kong.yml:13:13: services[0].routes[0].plugins[2].name: found "zipkin": plugin zipkin is not supported; remove it, or have it left out with AllowUnsupported (-allow-unsupported)`,
 		`kong.yml:15:48: services[0].routes[0].plugins[3].config.hour: the limit for hour (2) cannot be lower than the limit for minute (5)`,
 		`kong.yml:17:22: routes[0].service: found "servicea": there is no service of that name or id; did you mean "service-a"?`,
 		`kong.yml:20:31: consumers[0].keyauth_credentials[0].key: expected a string; put it into quotes`,
@@ -64,6 +64,80 @@ consumers:
 }
 
 // TestBadFiles: each is refused with a message that says why and where.
+// TestProblemsOfAllStages: what is wrong in what the file says is found beside what is wrong in how it says it, each at the
+// value that is meant, in the words of the file; and nothing that only follows from another problem.
+func TestProblemsOfAllStages(t *testing.T) {
+	t.Parallel()
+	got := lines(t, `_format_version: "3.0"
+services:
+- name: a
+  url: http://a.internal:99999/x
+  retries: many
+  routes:
+  - {name: r1, paths: ["~/(", "/ok", "foo"], hosts: ["a b", "*"], methods: [get, "A B"], headers: {"x y": [z]}}
+  - {name: r2, paths: ["/x/../y"], snis: ["1.2.3.4"], headers: {x-a: ["~*("]}}
+- name: b
+  host: b.internal
+  path: /x/../y
+  bogus: 1
+  routes: [{name: r3, paths: [/b], plugins: [{name: key-auth, config: {key_names: ["a b", content-length], realm: "a\"\n"}}, {name: acl, config: {allow: ["a,b", " c"]}}]}]
+  plugins:
+  - {name: rate-limiting, config: {minute: 1, limit_by: header, header_name: "a b"}}
+  - {name: request-termination, config: {status_code: 150, trigger: "a b"}}
+upstreams:
+- {name: u, algorithm: least-connections, targets: [{target: "a:b:c"}]}
+consumers:
+- {username: ann, acls: [{group: "a,b"}], keyauth_credentials: [{key: "has space"}]}
+plugins:
+- {name: jwt}
+- {name: prometheus}
+- {name: request-termination, config: {status_code: 302}}
+`, config.Options{})
+	want := []string{
+		`services[0].url: found "http://a.internal:99999/x": the port is not one of 0 to 65535`,
+		`services[0].retries: found "many": expected an integer`,
+		`services[0].routes[0].paths[0]: found "~/(": is not a regular expression`,
+		`services[0].routes[0].paths[2]: found "foo": should start with: /`,
+		`services[0].routes[0].hosts[0]: found "a b": has a character no host name has`,
+		`services[0].routes[0].hosts[1]: found "*": is a star alone; leave hosts empty`,
+		`services[0].routes[0].methods[0]: found "get": is not the method GET`,
+		`services[0].routes[0].methods[1]: found "A B": is not a method`,
+		`services[0].routes[0].headers["x y"]: is not a header name`,
+		`services[0].routes[1].paths[0]: found "/x/../y": has dot segments or repeated slashes, which no request has when it is matched; write "/y"`,
+		`services[0].routes[1].snis[0]: found "1.2.3.4": is an address`,
+		`services[0].routes[1].headers.x-a[0]: found "~*(": is not a regular expression`,
+		`services[1].path: found "/x/../y": is not a canonical path`,
+		`services[1].bogus: unknown field "bogus"`,
+		`services[1].routes[0].plugins[0].config.key_names[0]: found "a b": is not a header name`,
+		`services[1].routes[0].plugins[0].config.key_names[1]: found "content-length": is a header field of the message itself`,
+		`services[1].routes[0].plugins[0].config.realm: found "a\"\n": `,
+		`services[1].routes[0].plugins[1].config.allow[1]: found " c": has white space at an end`,
+		`services[1].plugins[0].config.header_name: "a b" is not a header name`,
+		`services[1].plugins[1].config.status_code: 150 is informational`,
+		`services[1].plugins[1].config.trigger: found "a b": is not a header name`,
+		`upstreams[0].algorithm: found "least-connections": algorithm least-connections is not supported`,
+		`upstreams[0].targets[0].target: found "a:b:c": is no host, or host and port`,
+		`consumers[0]: policy: Consumer.Groups[0] "a,b" has a comma`,
+		`consumers[0].keyauth_credentials[0]: auth: key 0 of consumer`,
+		`plugins[0].name: found "jwt": is not supported, and is never left out`,
+		`plugins[1].name: found "prometheus": plugin prometheus is not supported`,
+		`plugins[2].config.status_code: 302 is a redirect`,
+	}
+	require.Len(t, got, len(want), strings.Join(got, "\n"))
+	for i, line := range got {
+		require.Contains(t, line, ": "+want[i])
+	}
+
+	secret := func(string) (string, bool) { return "s3 cret(", true }
+	got = lines(t, `_format_version: "3.0"
+services: [{name: s, url: http://s.internal, routes: [{name: r, paths: [/], hosts: ["{vault://env/x}"]}, {name: q, paths: ["{vault://env/x}"]}]}]
+plugins: [{name: key-auth, config: {key_names: ["{vault://env/x}"]}}, {name: rate-limiting, config: {minute: 1, limit_by: header, header_name: "{vault://env/x}"}}]
+consumers: [{username: a, keyauth_credentials: [{key: "{vault://env/x}"}]}]
+`, config.Options{Getenv: secret})
+	require.Len(t, got, 5, strings.Join(got, "\n"))
+	require.NotContains(t, strings.Join(got, "\n"), "cret")
+}
+
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	const head = "_format_version: \"3.0\"\n"

@@ -25,6 +25,9 @@ type ReloaderConfig struct {
 	Options Options
 	// Interval is how often the file is looked at. Default 2 s, negative: never; then only Reload reads it.
 	Interval time.Duration
+	// CertFile and KeyFile are PEM files of the certificate for names that File has none for, read again when they change.
+	// Without them a self-signed one is made. Only GetCertificate uses them; one is not given without the other.
+	CertFile, KeyFile string
 }
 
 // Reloader serves a gateway from a file and keeps the two together: when the file changes it is read and checked whole, and
@@ -33,6 +36,8 @@ type Reloader struct {
 	cfg     ReloaderConfig
 	gw      *gateway.Gateway
 	current atomic.Pointer[Snapshot]
+
+	fallback fallback
 
 	mu     sync.Mutex
 	failed string // version of a file that was bad, so that it is not read again and again
@@ -47,6 +52,13 @@ func NewReloader(c ReloaderConfig) (*Reloader, error) {
 	if c.Interval == 0 {
 		c.Interval = DefaultInterval
 	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return nil, fmt.Errorf("config: of ReloaderConfig.CertFile %q and KeyFile %q one is empty; give both, or none", c.CertFile, c.KeyFile)
+	}
+	r := &Reloader{cfg: c}
+	if err := r.fallback.open(c.CertFile, c.KeyFile); err != nil {
+		return nil, err
+	}
 	c.Options.Previous = nil
 	s, err := LoadFile(c.File, c.Options)
 	if err != nil {
@@ -56,7 +68,7 @@ func NewReloader(c ReloaderConfig) (*Reloader, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	r := &Reloader{cfg: c, gw: gw}
+	r.gw = gw
 	r.current.Store(s)
 	return r, nil
 }
@@ -67,17 +79,19 @@ func (r *Reloader) Gateway() *gateway.Gateway { return r.gw }
 // Snapshot returns what the gateway serves.
 func (r *Reloader) Snapshot() *Snapshot { return r.current.Load() }
 
-// Reload reads the file and swaps it in if it has changed, and reports whether it did. On an error the gateway goes on with
-// what it has.
+// Reload reads the file and swaps it in if it has changed, and reports whether it did; the default certificate is read again,
+// too. On an error the gateway goes on with what it has.
 func (r *Reloader) Reload() (changed bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_, certErr := r.fallback.read()
 	version, err := versionOf(r.cfg.File, r.cfg.Options.MaxBytes)
 	if err != nil || version == r.current.Load().Version {
 		r.failed = ""
-		return false, err
+		return false, errors.Join(err, certErr)
 	}
-	return r.load(version)
+	changed, err = r.load(version)
+	return changed, errors.Join(err, certErr)
 }
 
 func (r *Reloader) load(version string) (bool, error) {
@@ -129,6 +143,7 @@ func (r *Reloader) look(ctx context.Context, asked bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.fallback.look(ctx, log)
 	version, err := versionOf(r.cfg.File, r.cfg.Options.MaxBytes)
 	if err != nil {
 		if asked || r.failed != err.Error() {

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -21,7 +24,7 @@ func (b *builder) buildPlugins() {
 			at = p.Config.node
 		}
 		if err != nil {
-			b.problem(at, err)
+			b.pluginProblem(p, at, err)
 			continue
 		}
 		b.instances[p] = built
@@ -43,6 +46,47 @@ func (b *builder) buildPlugins() {
 			b.at[s][p.Name] = p
 		}
 	}
+}
+
+// pluginProblem reports what a constructor says at the field it means, if the schema tells its name in the file.
+func (b *builder) pluginProblem(p *plugin, at *node, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
+		for _, e := range joined.Unwrap() {
+			b.pluginProblem(p, at, e)
+		}
+		return
+	}
+	named, ok := p.schema.(interface{ Fields() map[string]string })
+	_, text, prefixed := strings.Cut(err.Error(), ": ")
+	end := strings.IndexFunc(text, func(r rune) bool { return !unicode.IsLetter(r) })
+	if !ok || !prefixed || end < 0 {
+		b.problem(at, err)
+		return
+	}
+	name := named.Fields()[text[:end]]
+	n := at.get(name)
+	if name == "" || n == nil {
+		b.problem(at, err)
+		return
+	}
+	text = text[end:]
+	if _, rest, ok := strings.Cut(text, "] "); ok && text[0] == '[' {
+		text = rest
+	}
+	text = strings.TrimLeft(text, ": ")
+	if value, quoteErr := strconv.QuotedPrefix(text); quoteErr == nil {
+		text = strings.TrimPrefix(text[len(value):], " ")
+		if value, quoteErr = strconv.Unquote(value); quoteErr == nil && n.kind == kindList {
+			if i := slices.IndexFunc(n.items, func(item *node) bool { return item.text == value }); i >= 0 {
+				n = n.items[i]
+			}
+		}
+	}
+	found := ""
+	if n.kind < kindList {
+		found = n.found()
+	}
+	b.d.problems.add(n, found, text, "")
 }
 
 // shared fills the tables, or those of the snapshot before when that is replaced.
@@ -327,6 +371,9 @@ func (s *scoped) Wrap(next http.Handler) http.Handler {
 
 // unmatched runs a plugin for requests that no route takes; the chains of routes have it themselves.
 type unmatched struct{ plugin policy.Plugin }
+
+// Name tells it from the plugin of a route.
+func (u *unmatched) Name() string { return policy.NameOf(u.plugin) + " (no route)" }
 
 // Unwrap returns the plugin.
 func (u *unmatched) Unwrap() policy.Plugin { return u.plugin }

@@ -34,8 +34,20 @@ func (r *requestTermination) Check(c *Check) {
 	if r.ContentType != "" && r.Body == "" {
 		c.Failf("content_type", "content_type requires a body")
 	}
+	if r.StatusCode < http.StatusOK {
+		c.Failf("status_code", "%d is informational and ends no request; use 200 to 599", r.StatusCode)
+	} else if r.StatusCode >= http.StatusMultipleChoices && r.StatusCode < http.StatusBadRequest && r.StatusCode != http.StatusNotModified {
+		c.Failf("status_code", "%d is a redirect, which needs a Location that this plugin cannot send; use another status", r.StatusCode)
+	}
 	if r.Echo && (r.ContentType != "" || r.Body != "") {
 		c.Failf("echo", "echo cannot be used with content_type and body")
+	}
+}
+
+// Fields implements the optional method of Schema.
+func (*requestTermination) Fields() map[string]string {
+	return map[string]string{
+		"Status": "status_code", "Message": "message", "Body": "body", "ContentType": "content_type", "Trigger": "trigger", "Echo": "echo",
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/gatehouse-go/gateway"
 )
 
 // routePlace is where the parts of a route stand in the file.
@@ -12,19 +14,19 @@ type routePlace struct {
 	prefixes, regexps []int // indices in paths
 }
 
-// verify has the gateway check what was made of the file, and says where in the file its findings are.
+// verify has the gateway check what was made of the file, and says where in the file its findings are, in the file's words.
 func (b *builder) verify() {
-	if len(b.d.problems.list) > 0 {
-		return
-	}
 	field := regexp.MustCompile(fieldOfRoute)
+	words := strings.NewReplacer("Hosts", "hosts", "Methods", "methods", "SNIs", "snis", "Regexps", "expressions after ~", "Prefixes", "paths")
 	for _, f := range b.out.Gateway.Validate().Findings {
-		n := &node{line: 1, column: 1}
+		n, text := &node{line: 1, column: 1}, strings.TrimPrefix(f.String(), "gateway: ")
 		if place := b.places[f.Route]; place != nil {
-			n = place.of(f.Message, field)
+			n, text = place.of(text, field)
 		}
-		text := strings.TrimPrefix(f.String(), "gateway: ")
 		if f.Warning {
+			if f.Kind == gateway.UnauthenticatedRoute {
+				text = strings.Replace(text, "set Public if that is meant", `tag it "public" if that is meant`, 1)
+			}
 			b.warnf(n, "%s", text)
 			continue
 		}
@@ -32,27 +34,35 @@ func (b *builder) verify() {
 		if n.kind == kindString {
 			found = n.found()
 		}
-		b.d.problems.add(n, found, text, "")
+		b.d.problems.add(n, found, words.Replace(text), "")
 	}
 }
 
 // fieldOfRoute finds the field that a finding is about, behind the name of the route.
-const fieldOfRoute = `": (Prefixes|Regexps|Hosts|Methods|SNIs)\[(\d+)\] |": Headers "([^"]+)"|": (Forward\.Path) `
+const fieldOfRoute = `^route "(?:[^"\\]|\\.)*": ` +
+	`(?:(Prefixes|Regexps|Hosts|Methods|SNIs)\[(\d+)\] |Headers(?: |\[)"([^"]+)"(?:\]\[(\d+)\])? |(Forward\.Path) )`
 
-// of returns the value that a finding is about; the route when the finding does not say.
-func (p *routePlace) of(message string, field *regexp.Regexp) *node {
+// of returns the value that a finding is about, and what is said of it; the route when the finding does not say.
+func (p *routePlace) of(message string, field *regexp.Regexp) (*node, string) {
 	whole := p.route.node
 	m := field.FindStringSubmatch(message)
 	if m == nil {
-		return whole
+		return whole, message
 	}
 	var n *node
+	index := func(list *node, digits string) {
+		if i, err := strconv.Atoi(digits); err == nil && list != nil && i < len(list.items) {
+			n = list.items[i]
+		}
+	}
 	switch {
 	case m[3] != "":
 		if headers := whole.get("headers"); headers != nil {
-			n = headers.get(m[3])
+			if n = headers.get(m[3]); n != nil && m[4] != "" {
+				index(n, m[4])
+			}
 		}
-	case m[4] != "":
+	case m[5] != "":
 		if p.route.of != nil {
 			if n = p.route.of.node.get("path"); n == nil {
 				n = p.route.of.node.get("url")
@@ -67,16 +77,19 @@ func (p *routePlace) of(message string, field *regexp.Regexp) *node {
 			fallthrough
 		case "prefixes":
 			if err != nil || i >= len(list) {
-				return whole
+				return whole, message
 			}
 			name, i = "paths", list[i]
 		}
-		if list := whole.get(name); err == nil && list != nil && i < len(list.items) {
-			n = list.items[i]
-		}
+		index(whole.get(name), strconv.Itoa(i))
 	}
 	if n == nil {
-		return whole
+		return whole, message
 	}
-	return n
+	// The value is shown beside.
+	text := message[len(m[0]):]
+	if value, err := strconv.QuotedPrefix(text); err == nil && n.kind == kindString {
+		text = strings.TrimPrefix(text[len(value):], " ")
+	}
+	return n, text
 }

@@ -5,7 +5,8 @@
 //	go run ./examples/gateway -config kong.yml -check
 //	go run ./examples/gateway -config kong.yml -explain 'GET http://host/users/42'
 //
-// The file is read again when it changes, and on SIGHUP. SIGTERM and SIGINT drain.
+// The file, and the certificate of -tls-cert, are read again when they change, and on SIGHUP. SIGTERM and SIGINT drain: no
+// connection is accepted any more, requests in flight have eight seconds, and then it ends.
 package main
 
 import (
@@ -74,7 +75,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	f.StringVar(&s.file, "config", "kong.yml", "the declarative configuration")
 	f.StringVar(&s.listen, "listen", "127.0.0.1:8000", "address for HTTP; empty for none")
 	f.StringVar(&s.tlsListen, "tls-listen", "", "address for HTTPS; empty for none")
-	f.StringVar(&s.tlsCert, "tls-cert", "", "certificate for names the configuration has none for")
+	f.StringVar(&s.tlsCert, "tls-cert", "", "certificate for names the configuration has none for; default: a self-signed one")
 	f.StringVar(&s.tlsKey, "tls-key", "", "its private key")
 	f.StringVar(&s.trusted, "trusted", getenv("KONG_TRUSTED_IPS"), "networks of trusted proxies, separated by commas")
 	f.StringVar(&s.realIPHeader, "real-ip-header", header, "field in which they name the client")
@@ -82,7 +83,13 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	f.BoolVar(&s.allowUnsupported, "allow-unsupported", false, "leave out what Kong accepts and this gateway does not")
 	f.BoolVar(&s.check, "check", false, "check the configuration, print the route table, and exit")
 	f.StringVar(&s.explain, "explain", "", "say what would become of a request, such as 'GET http://host/path', and exit")
-	return s, f.Parse(args)
+	if err := f.Parse(args); err != nil {
+		return s, err
+	}
+	if f.NArg() > 0 {
+		return s, fmt.Errorf("%q is no flag; see -help", f.Arg(0))
+	}
+	return s, nil
 }
 
 // entry configures whom to trust.
@@ -121,7 +128,7 @@ func run(ctx context.Context, s settings, out, logs io.Writer, hangup <-chan os.
 	if s.check || s.explain != "" {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r, err := config.NewReloader(config.ReloaderConfig{File: s.file, Options: config.Options{
+	r, err := config.NewReloader(config.ReloaderConfig{File: s.file, CertFile: s.tlsCert, KeyFile: s.tlsKey, Options: config.Options{
 		AllowUnsupported: s.allowUnsupported, Entry: entry, Logger: log, DrainTimeout: drainTimeout,
 	}})
 	if err != nil {
@@ -157,11 +164,20 @@ func explain(out io.Writer, gw *gateway.Gateway, text string) error {
 		method, target = http.MethodGet, method
 	}
 	req, err := http.NewRequestWithContext(context.Background(), method, strings.TrimSpace(target), nil)
+	if err == nil && (req.URL.Scheme != "http" && req.URL.Scheme != "https" || req.URL.Host == "") {
+		err = fmt.Errorf("%q is not the URL of a request; write GET http://host/path", strings.TrimSpace(target))
+	}
 	if err != nil {
 		return fmt.Errorf("-explain: %w", err)
 	}
 	for f := range strings.SplitSeq(fields, ";") {
-		if name, value, ok := strings.Cut(f, ":"); ok {
+		name, value, ok := strings.Cut(f, ":")
+		if !ok && strings.TrimSpace(f) != "" {
+			return fmt.Errorf("-explain: %q is not a header field; write Name: value", f)
+		}
+		if ok && strings.EqualFold(strings.TrimSpace(name), "Host") {
+			req.Host = strings.TrimSpace(value)
+		} else if ok {
 			req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 		}
 	}
@@ -196,11 +212,8 @@ func serve(ctx context.Context, s settings, r *config.Reloader, log *slog.Logger
 	}
 	err := listen(s.listen, "http", func(l net.Listener) net.Listener { return l })
 	if err == nil && s.tlsListen != "" {
-		var t *tls.Config
-		if t, err = tlsConfig(s, r); err == nil {
-			srv.TLSConfig = t
-			err = listen(s.tlsListen, "https", func(l net.Listener) net.Listener { return tls.NewListener(l, t) })
-		}
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: r.GetCertificate}
+		err = listen(s.tlsListen, "https", func(l net.Listener) net.Listener { return tls.NewListener(l, srv.TLSConfig) })
 	}
 	if err != nil || len(listeners) == 0 {
 		for _, l := range listeners {
@@ -219,30 +232,4 @@ func serve(ctx context.Context, s settings, r *config.Reloader, log *slog.Logger
 	stop()
 	watching.Wait()
 	return err
-}
-
-// tlsConfig answers handshakes with the certificates of the configuration, as it is at the time, and with those of the
-// command line for all other names.
-func tlsConfig(s settings, r *config.Reloader) (*tls.Config, error) {
-	var fallback *tls.Certificate
-	if s.tlsCert != "" || s.tlsKey != "" {
-		c, err := tls.LoadX509KeyPair(s.tlsCert, s.tlsKey)
-		if err != nil {
-			return nil, fmt.Errorf("-tls-cert, -tls-key: %w", err)
-		}
-		fallback = &c
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if c := r.Snapshot().Certificate(hello.ServerName); c != nil {
-				return c, nil
-			}
-			if fallback == nil {
-				return nil, errors.New("there is no certificate for this name")
-			}
-			return fallback, nil
-		},
-	}, nil
 }

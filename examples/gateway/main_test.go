@@ -108,6 +108,21 @@ consumers: [{username: ann, keyauth_credentials: [{key: ann-key}]}]
 	}
 }
 
+// TestSelfSigned: where there is no certificate at all, there is one nobody trusts.
+func TestSelfSigned(t *testing.T) {
+	t.Parallel()
+	addrs := started(t, "-config", file(t, "_format_version: \"3.0\"\n"), "-listen", "", "-tls-listen", "[::1]:0")
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it is what the test is about
+	t.Cleanup(client.CloseIdleConnections)
+	res, err := client.Get(addrs[0])
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, 404, res.StatusCode)
+	require.Equal(t, "CN=localhost", res.TLS.PeerCertificates[0].Subject.String())
+	_, err = http.Get(addrs[0])
+	require.ErrorContains(t, err, "certificate")
+}
+
 // certificate makes one for 127.0.0.1 that signs itself.
 func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
@@ -162,8 +177,13 @@ func TestExplain(t *testing.T) {
 	out, err = printed(t, "-config", "kong.yml", "-explain", "https://reports.example.com/x")
 	require.NoError(t, err)
 	require.Contains(t, out, "outcome  key-auth: refused no_credential 401")
-	_, err = printed(t, "-config", "kong.yml", "-explain", "GET http://a b/")
-	require.ErrorContains(t, err, "-explain")
+	out, err = printed(t, "-config", "kong.yml", "-explain", "GET http://127.0.0.1/x; Host: reports.example.com")
+	require.NoError(t, err)
+	require.Contains(t, out, "outcome  key-auth: refused no_credential 401")
+	for _, bad := range []string{"GET http://a b/", "bogus", "GET /path", "GET http:///path", "GET http://a.test/; apikey"} {
+		_, err = printed(t, "-config", "kong.yml", "-explain", bad)
+		require.ErrorContains(t, err, "-explain: ", bad)
+	}
 }
 
 func TestSettings(t *testing.T) {
@@ -189,5 +209,7 @@ func TestSettings(t *testing.T) {
 	_, err = printed(t, "-config", "kong.yml", "-listen", "")
 	require.ErrorContains(t, err, "neither -listen nor -tls-listen")
 	_, err = printed(t, "-config", "kong.yml", "-listen", "127.0.0.1:0", "-tls-listen", "127.0.0.1:0", "-tls-cert", "none")
-	require.ErrorContains(t, err, "-tls-cert")
+	require.ErrorContains(t, err, "CertFile")
+	_, err = parse([]string{"-check", "kong.yml"}, os.Getenv)
+	require.EqualError(t, err, `"kong.yml" is no flag; see -help`)
 }

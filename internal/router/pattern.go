@@ -88,7 +88,7 @@ func parsePath(written string, o Options) (*path, *fault) {
 	if strings.ContainsAny(written, "{}") { // no canonical path has them, so that none is meant
 		return nil, &fault{"has braces, which are not how wildcards are written here", bracesRemedy(written)}
 	}
-	clean, f := canonicalise(written, o)
+	clean, f := canonicalise(written, "", o)
 	if f != nil {
 		return nil, f
 	}
@@ -184,11 +184,11 @@ func parsePrefix(written string, o Options) (*path, *fault) {
 	}
 	// A prefix may end in the middle of a segment, so that "/." is not the dot segment it looks like. With a letter
 	// behind it, it is read as the beginning it is.
-	clean, f := canonicalise(written+"x", o)
+	clean, f := canonicalise(written, "x", o)
 	if f != nil {
 		return nil, f
 	}
-	clean = canonical.MatchKey(clean[:len(clean)-1]) // nothing is a wildcard in a prefix
+	clean = canonical.MatchKey(clean) // nothing is a wildcard in a prefix
 	return &path{kind: Prefix, literal: clean, shape: clean, text: len(clean)}, nil
 }
 
@@ -354,13 +354,15 @@ func hasMethod(written string) bool {
 }
 
 // canonicalise brings a literal into the spelling requests have when they are looked up. Escapes are respelled in
-// silence; dot segments and repeated slashes are refused, because what was meant is not what was written.
-func canonicalise(written string, o Options) (string, *fault) {
-	clean, err := canonical.Literal(written, canonical.PathOptions{AllowEncodedSlash: o.AllowEncodedSlash})
+// silence; dot segments and repeated slashes are refused, because what was meant is not what was written. tail stands for
+// what follows.
+func canonicalise(written, tail string, o Options) (string, *fault) {
+	clean, err := canonical.Literal(written+tail, canonical.PathOptions{AllowEncodedSlash: o.AllowEncodedSlash})
 	if err != nil {
 		return "", pathFault(err)
 	}
-	last := strings.HasSuffix(clean, "/") && !strings.HasSuffix(written, "/")
+	last := strings.HasSuffix(clean, "/") && !strings.HasSuffix(written+tail, "/")
+	clean = strings.TrimSuffix(clean, tail)
 	if last || strings.Count(clean, "/") != strings.Count(written, "/") {
 		return "", &fault{"has dot segments or repeated slashes, which no request has when it is matched", "write " + strconv.Quote(clean)}
 	}

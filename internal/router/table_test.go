@@ -35,6 +35,7 @@ func TestProblems(t *testing.T) {
 		{router.Route{Paths: []string{"/a?b"}}, `Paths[0] "/a?b" has a query or a fragment; write only the path; use Query for conditions on the query, Prefixes or Regexps for patterns`},
 		{router.Route{Paths: []string{"/a//b"}}, `Paths[0] "/a//b" has dot segments or repeated slashes, which no request has when it is matched; write "/a/b"`},
 		{router.Route{Paths: []string{"/a/%2e%2e/:b"}}, `Paths[0] "/a/%2e%2e/:b" has dot segments or repeated slashes, which no request has when it is matched; write "/:b"`},
+		{router.Route{Prefixes: []string{"/a/../b"}}, `Prefixes[0] "/a/../b" has dot segments or repeated slashes, which no request has when it is matched; write "/b"`},
 		{router.Route{Paths: []string{"/a/."}}, `Paths[0] "/a/." has dot segments or repeated slashes, which no request has when it is matched; write "/a/"`},
 		{router.Route{Paths: []string{"/a%2Fb"}}, `Paths[0] "/a%2Fb" has an encoded slash, which requests may not have; set AllowEncodedSlash, or leave the slash out`},
 		{router.Route{Paths: []string{"/100%"}}, `Paths[0] "/100%" has a percent sign without two hexadecimal digits; write %25 for the sign itself`},

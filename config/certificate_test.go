@@ -1,0 +1,65 @@
+package config_test
+
+import (
+	"crypto/tls"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehouse-go/gateway/config"
+)
+
+// TestGetCertificate: the file's for its names, the default one for others, as it is on disk, and the last good one when
+// what is there is none.
+func TestGetCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	put := func(name, text string) { require.NoError(t, os.WriteFile(at(name), []byte(text), 0o600)) }
+	put("kong.yml", "_format_version: \"3.0\"\n")
+	cert, key := pemPair()
+	put("cert.pem", cert)
+	put("key.pem", key)
+	c := config.ReloaderConfig{File: at("kong.yml"), CertFile: at("cert.pem"), KeyFile: at("key.pem"), Interval: -1}
+	r, err := config.NewReloader(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = r.Gateway().Shutdown(t.Context()) })
+	served := func(r *config.Reloader, name string) []byte {
+		got, err := r.GetCertificate(&tls.ClientHelloInfo{ServerName: name})
+		require.NoError(t, err)
+		return got.Certificate[0]
+	}
+	first := served(r, "")
+	require.Equal(t, first, served(r, "a.test"))
+	changed, err := r.Reload()
+	require.NoError(t, err)
+	require.False(t, changed)
+
+	next, nextKey := pemPair()
+	put("cert.pem", next)
+	_, err = r.Reload()
+	require.ErrorContains(t, err, "key.pem")
+	require.Equal(t, first, served(r, "a.test"), "half of it is replaced")
+	put("key.pem", nextKey)
+	_, err = r.Reload()
+	require.NoError(t, err)
+	second := served(r, "a.test")
+	require.NotEqual(t, first, second)
+	require.NoError(t, os.Remove(at("key.pem")))
+	_, err = r.Reload()
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Equal(t, second, served(r, "a.test"))
+
+	c.CertFile, c.KeyFile = "", ""
+	self, err := config.NewReloader(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = self.Gateway().Shutdown(t.Context()) })
+	require.Equal(t, served(self, ""), served(self, "a.test"), "it is made once")
+	for _, names := range [][2]string{{at("cert.pem"), ""}, {"", at("key.pem")}, {at("none"), at("none")}, {at("kong.yml"), at("cert.pem")}} {
+		c.CertFile, c.KeyFile = names[0], names[1]
+		_, err = config.NewReloader(c)
+		require.ErrorContains(t, err, "CertFile", names)
+	}
+}
