@@ -17,8 +17,8 @@ import (
 const (
 	// maxNodes bounds the values of a file, and maxAliased those its aliases stand for: a short file may stand for a long
 	// one.
-	maxNodes   = 2 << 20
-	maxAliased = 1 << 20
+	maxNodes   = 1 << 20
+	maxAliased = 1 << 19
 	maxDepth   = 64
 )
 
@@ -152,11 +152,11 @@ var errEmpty = errors.New("the file is empty; it needs at least _format_version"
 // parse reads YAML, of which JSON is a part. It returns nil when there is nothing to go on with.
 func parse(data []byte, p *problems) *node {
 	values := 0 // at least, and before they take up memory
-	for _, mark := range []string{",", "\n", "[", "{"} {
+	for _, mark := range []string{",", ":", "\n", "[", "{"} {
 		values += bytes.Count(data, []byte(mark))
 	}
 	if values > maxNodes {
-		p.addText(1, fmt.Sprintf("the file has more than %d values and lines", maxNodes))
+		p.addText(1, fmt.Sprintf("the file has more than %d names, values and lines", maxNodes))
 		return nil
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
