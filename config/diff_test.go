@@ -123,6 +123,13 @@ func TestDiff(t *testing.T) {
 				"- acl dev of ann\n+ acl ops of ann\n    group: \"ops\"\n~ acl staff of ann\n    tags: none → [\"t\"]\n",
 		},
 		{
+			"consumer group",
+			`{consumers: [{username: ann}, {username: bob, groups: [gold]}], consumer_groups: [{name: gold, plugins: [{name: rate-limiting, config: {day: 1}}]}]}`,
+			`{consumers: [{username: ann, groups: [gold]}, {username: bob}], consumer_groups: [{name: gold, consumers: [bob], plugins: [{name: rate-limiting, config: {day: 2}}]}, {name: new}]}`,
+			"~ consumer ann\n    groups: none → [\"gold\"]\n+ consumer_group new\n    name: \"new\"\n" +
+				"~ plugin rate-limiting at consumer_group gold\n    config.day: 1 → 2\n",
+		},
+		{
 			"plugin at each scope",
 			`{services: [{name: s, host: s, routes: [{name: r, paths: [/]}]}], consumers: [{username: ann}], plugins: [
 				{name: correlation-id}, {name: rate-limiting, config: {minute: 5}},

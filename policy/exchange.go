@@ -43,12 +43,12 @@ type Exchange struct {
 	requestID      string
 	cacheStatus    string
 	identity       Identity
-	groupsHidden   bool
 	challenges     []string
 	hooks          []TryHook
 	decisions      []Decision
 	tries          []Try
 	gatewayMade    bool
+	groupsHidden   bool
 
 	// Room for what nearly every request needs, in the same allocation.
 	decisionRoom [4]Decision
