@@ -369,7 +369,7 @@ func (t *table) warnings(r Report, before *table) []string {
 	var fresh []string
 	t.warned = map[string]bool{}
 	for _, f := range r.Warnings() {
-		text := f.String()
+		text := f.Message // a witness has the values of conditions on header fields, which may be secrets
 		if t.warned[text] = true; before == nil || !before.warned[text] {
 			fresh = append(fresh, text)
 		}

@@ -384,7 +384,7 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 		}
 	}
 	httpsOnly := !slices.Contains(r.Protocols, "http")
-	place := &routePlace{route: r}
+	place := &routePlace{route: r, vault: r.node.holdsVault()}
 	b.places[rt.Name] = place
 	m := &rt.Match
 	m.Hosts, m.Methods, m.SNIs, m.Headers = r.Hosts, r.Methods, r.SNIs, headerConditions(r.Headers)
@@ -420,6 +420,7 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 		f.ConcatPath = r.PathHandling == "v1" && f.Path != ""
 		if up := b.in.upstreamByName[s.Host]; up != nil && up.HostHead != "" && !f.PreserveHost {
 			f.Host = up.HostHead
+			place.vault = place.vault || isVault(up.node.get("host_header"))
 		}
 	}
 	if r.RequestBuffering {

@@ -60,6 +60,14 @@ func (s *schemas) of(t reflect.Type) []schemaField {
 	return fields
 }
 
+// holdSecret tells of entities, and lists of them, that have a field not to be shown.
+func (s *schemas) holdSecret(t reflect.Type) bool {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Kind() == reflect.Struct && slices.ContainsFunc(s.of(t), func(f schemaField) bool { return f.secret })
+}
+
 func parseTag(index int, t reflect.Type, tag string) schemaField {
 	name, rest, _ := strings.Cut(tag, ",")
 	f := schemaField{index: index, name: name, typ: t}
@@ -122,8 +130,14 @@ func (d *decoder) decode(n *node, v any) map[string]*node {
 			continue
 		}
 		f := fields[i]
-		if written.value.kind == kindNull {
-			continue // absent, as in Kong
+		if written.value.kind == kindNull { // absent, as in Kong
+			if written.value.bad {
+				at[f.name] = written.value
+			}
+			if written.value.bad && f.secret {
+				d.problems.hide(written.value)
+			}
+			continue
 		}
 		at[f.name] = written.value
 		if f.secret {
@@ -214,7 +228,17 @@ func (d *decoder) value(n *node, v reflect.Value, f schemaField) bool {
 		resolved.line, resolved.column = n.line, n.column
 		resolved.parent, resolved.step, resolved.index, resolved.isItem = n.parent, n.step, n.index, n.isItem
 		d.problems.secret[resolved] = true
-		n = resolved
+		ok = d.fill(resolved, v, f)
+		n.bad = n.bad || resolved.bad
+		return ok
+	}
+	return d.fill(n, v, f)
+}
+
+// fill is value for what is no reference.
+func (d *decoder) fill(n *node, v reflect.Value, f schemaField) bool {
+	if n.kind < kindList && d.schemas.holdSecret(v.Type()) {
+		d.problems.secret[n] = true // it stands where a credential with its fields should
 	}
 	switch x := v.Addr().Interface().(type) {
 	case *ref:
@@ -340,6 +364,9 @@ func (d *decoder) number(n *node, v reflect.Value, f schemaField) bool {
 
 func (d *decoder) text(n *node, v reflect.Value, f schemaField) bool {
 	if n.kind != kindString {
+		if n.kind < kindList { // what is meant is clear, and others may name it
+			v.SetString(n.text)
+		}
 		return d.expected(n, "a string", "put it into quotes")
 	}
 	if f.nonempty && n.text == "" {

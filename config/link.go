@@ -39,6 +39,7 @@ func (x *index[T]) add(d *decoder, n *node, v T, names ...string) {
 	if x.byName == nil {
 		x.byName = map[string]T{}
 	}
+	vault := isVault(n.get("name")) || isVault(n.get("username")) || isVault(n.get("id"))
 	for i, name := range names {
 		if name == "" {
 			continue
@@ -50,7 +51,9 @@ func (x *index[T]) add(d *decoder, n *node, v T, names ...string) {
 			continue
 		}
 		x.byName[name] = v
-		x.names = append(x.names, name)
+		if !vault { // what is proposed is shown
+			x.names = append(x.names, name)
+		}
 	}
 }
 
@@ -388,7 +391,7 @@ func (l *linker) decodePlugins(types map[string]PluginType) []*plugin {
 		}
 		before := l.d.problems.count()
 		fields := l.d.decode(config, p.schema)
-		if c, ok := p.schema.(interface{ Check(c *Check) }); ok && l.d.problems.count() == before {
+		if c, ok := p.schema.(interface{ Check(c *Check) }); ok && l.d.problems.count() == before && !config.bad {
 			c.Check(&Check{l.d, config, fields})
 		}
 		if p.Enabled && p.forHTTP() {

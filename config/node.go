@@ -303,9 +303,12 @@ func (p *parser) fields(n *node, y *yaml.Node, depth int) {
 			continue
 		}
 		seen[key.Value] = key.Line
-		if f.value = p.node(value, new(node).in(n, key.Value), depth+1); f.value != nil {
-			n.fields = append(n.fields, f)
+		at := new(node).in(n, key.Value)
+		if f.value = p.node(value, at, depth+1); f.value == nil { // reported, and absent for those who ask
+			*at = node{line: at.line, column: at.column, parent: n, step: key.Value, bad: true}
+			f.value = at
 		}
+		n.fields = append(n.fields, f)
 	}
 	for _, f := range merged { // what is written in place wins
 		if _, there := seen[f.name]; !there {

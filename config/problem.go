@@ -88,10 +88,19 @@ func (p *problems) add(n *node, found, problem, remedy string) {
 	}
 }
 
-// quoted finds what messages quote.
+// quoted finds what messages quote. What is between backticks may hold some.
 //
 //nolint:gochecknoglobals // a constant
-var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|` + "`[^`]*`")
+var quoted = regexp.MustCompile(`(?s)"(?:[^"\\]|\\.)*"|` + "`.*`")
+
+// hide takes out of what was reported of a value that it is a credential.
+func (p *problems) hide(n *node) {
+	for _, e := range p.list {
+		if e.Line == n.line && e.Column == n.column {
+			e.Found = ""
+		}
+	}
+}
 
 // holdsVault tells whether there is a reference in a value.
 func (n *node) holdsVault() bool {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -221,10 +222,32 @@ type matchedService struct {
 	Name string `json:"name,omitempty"`
 }
 
+// written returns the values as the file has them, with references in the place of what they stand for.
+func written(values []string, n *node) []string {
+	if n == nil || len(n.items) != len(values) || !slices.ContainsFunc(n.items, isVault) {
+		return values
+	}
+	values = slices.Clone(values)
+	for i, item := range n.items {
+		if isVault(item) {
+			values[i] = item.text
+		}
+	}
+	return values
+}
+
 func newMatchedRoute(r *route) *matchedRoute {
+	headers := r.Headers
+	if n := r.node.get("headers"); n != nil && n.holdsVault() {
+		headers = make(map[string][]string, len(r.Headers))
+		for name, values := range r.Headers {
+			headers[name] = written(values, n.get(name))
+		}
+	}
+	list := func(values []string, name string) []string { return written(values, r.node.get(name)) }
 	m := &matchedRoute{
-		ID: r.ID, Name: r.Name, Protocols: r.Protocols, Methods: r.Methods, Hosts: r.Hosts, Paths: r.Paths, Headers: r.Headers, SNIs: r.SNIs,
-		Tags: r.Tags, RedirectStatus: r.RedirectStatus, RegexPriority: r.RegexPriority, StripPath: r.StripPath, PathHandling: r.PathHandling,
+		ID: r.ID, Name: r.Name, Protocols: r.Protocols, Methods: list(r.Methods, "methods"), Hosts: list(r.Hosts, "hosts"),
+		Paths: list(r.Paths, "paths"), Headers: headers, SNIs: list(r.SNIs, "snis"), Tags: list(r.Tags, "tags"), RedirectStatus: r.RedirectStatus, RegexPriority: r.RegexPriority, StripPath: r.StripPath, PathHandling: r.PathHandling,
 		PreserveHost: r.PreserveHost, RequestBuffer: r.RequestBuffering, ResponseBuffer: r.ResponseBuffering,
 	}
 	if r.of != nil {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,16 +13,27 @@ import (
 type routePlace struct {
 	route             *route
 	prefixes, regexps []int // indices in paths
+	vault             bool  // messages about it may quote what a reference stands for
 }
+
+func (p *routePlace) holdsVault() bool { return p != nil && p.vault }
 
 // verify has the gateway check what was made of the file, and says where in the file its findings are, in the file's words.
 func (b *builder) verify() {
 	field := regexp.MustCompile(fieldOfRoute)
 	words := strings.NewReplacer("Hosts", "hosts", "Methods", "methods", "SNIs", "snis", "Regexps", "expressions after ~", "Prefixes", "paths")
 	for _, f := range b.out.Gateway.Validate().Findings {
-		n, text := &node{line: 1, column: 1}, strings.TrimPrefix(f.String(), "gateway: ")
-		if place := b.places[f.Route]; place != nil {
+		n, text, place := &node{line: 1, column: 1}, f.String(), b.places[f.Route]
+		vault := place.holdsVault() || slices.ContainsFunc(f.Others, func(name string) bool { return b.places[name].holdsVault() })
+		if vault {
+			text = f.Message // the witness is made of the conditions, and quotes nothing
+		}
+		text = strings.TrimPrefix(text, "gateway: ")
+		if place != nil {
 			n, text = place.of(text, field)
+		}
+		if vault {
+			text = quoted.ReplaceAllString(text, "…")
 		}
 		if f.Warning {
 			if f.Kind == gateway.UnauthenticatedRoute {
