@@ -95,7 +95,7 @@ func (b *builder) buildConsumers() {
 		if c.Username != "" {
 			b.env.consumers[c.Username] = pc
 		}
-		for _, k := range c.KeyAuths {
+		for i, k := range c.KeyAuths {
 			if first := seen[k.Key]; first != nil {
 				b.d.problems.add(k.node, "", fmt.Sprintf("another credential, on line %d, has the same key", first.line), "keys are unique")
 				continue
@@ -103,7 +103,7 @@ func (b *builder) buildConsumers() {
 			seen[k.Key] = k.node
 			id := k.ID
 			if id == "" {
-				id = nameUUID("keyauth_credentials", c.ID+"\x00"+strconv.Itoa(len(all)))
+				id = nameUUID("keyauth_credentials", c.ID+"\x00"+strconv.Itoa(i)) // whatever others have
 			}
 			if err := new(auth.MemoryKeys).Add(auth.Key{Value: k.Key, ID: id, Consumer: pc}); err != nil {
 				b.problem(k.node, err)

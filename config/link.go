@@ -294,18 +294,23 @@ func (l *linker) checkScopes() {
 
 // setKeys says what services and routes are known by from one file to the next. Those without name and id may move.
 func (l *linker) setKeys() {
-	taken := map[string]int{}
-	unique := func(name, id, content string) string {
-		key := cmp.Or(name, id)
-		if key == "" {
-			key = content
+	taken, count := map[string]bool{}, map[string]int{}
+	unique := func(content string) string {
+		key := content
+		for ; taken[key]; key = fmt.Sprintf("%s #%d", content, count[content]+1) {
+			count[content]++
 		}
-		if taken[key]++; taken[key] > 1 && name == "" && id == "" {
-			key = fmt.Sprintf("%s #%d", key, taken[key])
-		}
+		taken[key] = true
 		return key
 	}
+	for _, s := range l.out.services { // no other may be called as those with names are
+		s.key = cmp.Or(s.Name, s.ID)
+		taken[s.key] = true
+	}
 	for _, s := range l.out.services {
+		if s.key != "" {
+			continue
+		}
 		content := cmp.Or(s.URL, s.Protocol+"://"+hostPort(s.Host, s.Port)+s.Path)
 		for _, field := range [...]string{"url", "host", "path"} {
 			if isVault(s.node.get(field)) { // it may not be shown, and the key is the upstream's name
@@ -313,19 +318,23 @@ func (l *linker) setKeys() {
 				break
 			}
 		}
-		s.key = unique(s.Name, s.ID, content)
+		s.key = unique(content)
 	}
 	clear(taken)
+	clear(count)
 	for _, r := range l.out.routes {
-		if r.Name != "" || r.ID != "" {
-			r.key = unique(r.Name, r.ID, "")
+		r.key = cmp.Or(r.Name, r.ID)
+		taken[r.key] = true
+	}
+	for _, r := range l.out.routes {
+		if r.key != "" {
 			continue
 		}
 		service := ""
 		if r.of != nil {
 			service = r.of.key
 		}
-		r.key = unique("", "", jsonText([]any{service, r.Protocols, r.Methods, r.Hosts, r.Paths, r.Headers, r.SNIs}))
+		r.key = unique(jsonText([]any{service, r.Protocols, r.Methods, r.Hosts, r.Paths, r.Headers, r.SNIs}))
 	}
 }
 

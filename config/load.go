@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
 	"net"
@@ -95,12 +96,20 @@ func (s *Snapshot) Certificate(name string) *tls.Certificate {
 
 // LoadFile is Load for a file on disk.
 func LoadFile(name string, o Options) (*Snapshot, error) {
+	s, _, err := loadFile(name, o)
+	return s, err
+}
+
+// loadFile also returns the version of what it has read, good or bad.
+func loadFile(name string, o Options) (*Snapshot, string, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+		return nil, "", fmt.Errorf("config: %w", err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	return Load(name, f, o)
+	h := sha256.New()
+	s, err := Load(name, io.TeeReader(f, h), o)
+	return s, versionText(h), err
 }
 
 // Load reads a file of Kong's declarative format, YAML or JSON. The error joins all problems, each an [*Error] that says
@@ -170,8 +179,10 @@ func hashOf(r io.Reader, most int64) (string, error) {
 	if _, err := io.Copy(h, io.LimitReader(r, most+1)); err != nil {
 		return "", fmt.Errorf("config: %w", err)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:6]), nil
+	return versionText(h), nil
 }
+
+func versionText(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)[:6]) }
 
 var errVault = errors.New("only {vault://env/NAME} is supported")
 

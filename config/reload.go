@@ -90,20 +90,20 @@ func (r *Reloader) Reload() (changed bool, err error) {
 		r.failed = ""
 		return false, errors.Join(err, certErr)
 	}
-	changed, err = r.load(version)
+	changed, err = r.load()
 	return changed, errors.Join(err, certErr)
 }
 
-func (r *Reloader) load(version string) (bool, error) {
+func (r *Reloader) load() (bool, error) {
 	o := r.cfg.Options
 	o.Previous = r.current.Load()
-	s, err := LoadFile(r.cfg.File, o)
+	s, read, err := loadFile(r.cfg.File, o)
 	if err != nil {
-		r.failed = version
+		r.failed = read // not what the file was a moment before, which may be good and come back
 		return false, err
 	}
 	if err := r.gw.Apply(s.Gateway); err != nil {
-		r.failed = version
+		r.failed = read
 		return false, errors.Join(err, s.Close())
 	}
 	for _, f := range s.retarget {
@@ -159,7 +159,7 @@ func (r *Reloader) look(ctx context.Context, asked bool) {
 	if version == r.failed && !asked {
 		return
 	}
-	if _, err := r.load(version); err != nil {
+	if _, err := r.load(); err != nil {
 		log.LogAttrs(ctx, slog.LevelError, "the configuration is bad; the last good one stays", slog.String("file_version", version), slog.Any("error", err))
 		return
 	}

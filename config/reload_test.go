@@ -365,3 +365,36 @@ func descriptors() int {
 	}
 	return len(list)
 }
+
+// TestReloadKeepsApart: two services are two, whatever they are called, and a credential stays itself when others come.
+func TestReloadKeepsApart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // no hour ends in the middle
+		file := func(more string) string {
+			return `{_format_version: "3.0",
+services: [
+{url: "http://a.internal:80", routes: [{paths: [/one]}], plugins: [{name: rate-limiting, config: {hour: 9}}]},
+{name: "http://a.internal:80", host: a.internal, routes: [{paths: [/two]}], plugins: [{name: rate-limiting, config: {hour: 9}}]},
+{name: c, host: a.internal, routes: [{paths: [/c]}], plugins: [{name: key-auth}, {name: rate-limiting, config: {hour: 9, limit_by: credential}}]}],
+consumers: [` + more + `{username: ann, keyauth_credentials: [{key: ann}, {key: anne}]}]}`
+		}
+		r, name, up := reloader(t, file(""), config.Options{})
+		remaining := func(path, key string) string {
+			res := ask(r.Gateway(), "GET", path, "apikey", key)
+			require.Equal(t, 200, res.StatusCode)
+			return res.Header.Get("X-Ratelimit-Remaining-Hour")
+		}
+		require.Equal(t, "8 8 8", strings.Join([]string{remaining("/one", ""), remaining("/c", "ann"), remaining("/c", "anne")}, " "))
+		id := up.Last().Header.Get("X-Credential-Identifier")
+		require.NotEmpty(t, id)
+		replace(t, name, file("{username: bob, keyauth_credentials: [{key: bob}]}, "))
+		changed, err := r.Reload()
+		require.NoError(t, err)
+		require.True(t, changed)
+		require.Equal(t, "7 8", remaining("/one", "")+" "+remaining("/two", ""))
+		require.Equal(t, "8 7 7", strings.Join([]string{remaining("/c", "bob"), remaining("/c", "ann"), remaining("/c", "anne")}, " "))
+		require.Equal(t, id, up.Last().Header.Get("X-Credential-Identifier"))
+		require.NoError(t, r.Gateway().Shutdown(t.Context()))
+		require.NoError(t, up.Close())
+	})
+}
