@@ -35,7 +35,7 @@ type builder struct {
 	at        map[scope]map[string]*plugin   // those for everybody, by name
 	variants  map[scope]map[string]*variants // those for consumers, by name
 	grouped   map[scope]map[string]*variants // those for groups of consumers, by name
-	members   map[*consumerGroup][]member
+	groups    map[string][]string            // the ids of a consumer's groups, by its id
 	order     []PluginType
 	handlers  map[*service]*gateway.Upstream
 	pools     map[poolKey]*balancer.Pool
@@ -75,18 +75,17 @@ func (b *builder) buildConsumers() {
 	b.env = &Env{consumers: map[string]*policy.Consumer{}, shared: b.shared(), Logger: b.options.Logger}
 	keys := &auth.MemoryKeys{}
 	seen := map[string]*node{}
-	b.members = map[*consumerGroup][]member{}
+	b.groups = map[string][]string{}
 	var all []auth.Key
 	for _, c := range b.in.consumers {
-		for rank, g := range c.in {
-			b.members[g] = append(b.members[g], member{c.ID, rank})
+		for _, g := range c.in {
+			b.groups[c.ID] = append(b.groups[c.ID], g.ID)
 		}
 		pc := &policy.Consumer{ID: c.ID, Username: c.Username, CustomID: c.CustomID, Tags: c.Tags}
 		for _, a := range c.ACLs {
-			if !slices.Contains(pc.Groups, a.Group) {
-				pc.Groups = append(pc.Groups, a.Group)
-			}
+			pc.Groups = append(pc.Groups, a.Group)
 		}
+		pc.Groups = distinct(pc.Groups)
 		if err := pc.Validate(); err != nil {
 			b.problem(c.node, err)
 			pc = &policy.Consumer{ID: c.ID, Username: c.Username} // its keys are looked at, too

@@ -330,12 +330,14 @@ func (s *showing) value(v reflect.Value, n *node) any {
 		return list
 	case reflect.Map:
 		out := make(map[string]any, v.Len())
-		for key, element := range v.Seq2() {
-			var at *node
-			if n != nil {
-				at = n.get(key.String())
+		at := make(map[string]*node, v.Len()) // there may be many
+		if n != nil {
+			for _, f := range n.fields {
+				at[f.name] = f.value
 			}
-			out[key.String()] = s.value(element, at)
+		}
+		for key, element := range v.Seq2() {
+			out[key.String()] = s.value(element, at[key.String()])
 		}
 		return out
 	case reflect.Struct:

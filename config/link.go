@@ -64,7 +64,7 @@ func (x *index[T]) find(d *decoder, r ref) (v T, ok bool) {
 	}
 	if v, ok = x.byName[r.name]; !ok {
 		remedy := "write one into the file"
-		if !d.problems.full() {
+		if d.problems.mayCompare(len(x.names)) {
 			if near := nearest(r.name, x.names); near != "" {
 				remedy = fmt.Sprintf("did you mean %q?", near)
 			}
@@ -199,8 +199,14 @@ func (l *linker) linkConsumers(consumers *index[*consumer]) {
 
 // linkGroups puts consumers into their groups.
 func (l *linker) linkGroups(groups *index[*consumerGroup], consumers *index[*consumer]) {
+	type member struct {
+		consumer *consumer
+		group    *consumerGroup
+	}
+	joined := map[member]bool{}
 	join := func(c *consumer, g *consumerGroup) {
-		if !slices.Contains(c.in, g) {
+		if m := (member{c, g}); !joined[m] {
+			joined[m] = true
 			c.in = append(c.in, g)
 		}
 	}

@@ -38,10 +38,12 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// maxProblems bounds what is reported of one file, mostText each text of it.
+// maxProblems bounds what is reported of one file, mostText each text of it, mostCompared the names that are looked at to
+// find those that were probably meant.
 const (
-	maxProblems = 1000
-	mostText    = 2000
+	maxProblems  = 1000
+	mostText     = 2000
+	mostCompared = 10 << 20
 )
 
 // problems gathers what is wrong with a file.
@@ -53,6 +55,7 @@ type problems struct {
 	secret map[*node]bool // values that are not to be shown
 	// consequential has what is reported of values that are bad already left out: it would follow from that.
 	consequential bool
+	compared      int
 }
 
 func newProblems(file string) *problems {
@@ -110,6 +113,12 @@ func (n *node) holdsVault() bool {
 
 // full tells whether no more will be shown, so that nobody needs to look for words.
 func (p *problems) full() bool { return len(p.list) >= maxProblems }
+
+// mayCompare tells whether so many names may be looked at for the nearest.
+func (p *problems) mayCompare(names int) bool {
+	p.compared += names
+	return !p.full() && p.compared <= mostCompared
+}
 
 // count changes with each problem.
 func (p *problems) count() int { return len(p.list) + p.more }

@@ -35,11 +35,9 @@ func (b *builder) buildPlugins() {
 		v := &variant{plugin: built}
 		switch {
 		case p.consumer != nil:
-			variantsAt(b.variants, s, p.Name).add(v, member{id: p.consumer.ID})
+			variantsAt(b.variants, s, p.Name, nil).add(v, p.consumer.ID)
 		case p.group != nil:
-			for _, m := range b.members[p.group] {
-				variantsAt(b.grouped, s, p.Name).add(v, m)
-			}
+			variantsAt(b.grouped, s, p.Name, b.groups).add(v, p.group.ID)
 		case b.at[s] == nil:
 			b.at[s] = map[string]*plugin{p.Name: p}
 		default:
@@ -224,8 +222,9 @@ func (b *builder) pick(name string, r *route) policy.Plugin {
 // variants are the configurations that consumers, or groups of them, have of a plugin at one scope. All routes of the scope
 // share them.
 type variants struct {
-	per   map[string]*variant // by the consumer's id
-	ranks map[string]int      // of the groups they have it from
+	per    map[string]*variant // by the id of the consumer, or of the group
+	all    []*variant
+	groups map[string][]string // where they are for groups: those of each consumer, the one that wins first
 
 	once     sync.Once
 	contract policy.Contract
@@ -234,40 +233,42 @@ type variants struct {
 // variant is one of these configurations.
 type variant struct{ plugin policy.Plugin }
 
-// member is a consumer in a group: rank counts the groups it was put into before, which win.
-type member struct {
-	id   string
-	rank int
-}
-
-func variantsAt(all map[scope]map[string]*variants, s scope, name string) *variants {
+func variantsAt(all map[scope]map[string]*variants, s scope, name string, groups map[string][]string) *variants {
 	if all[s] == nil {
 		all[s] = map[string]*variants{}
 	}
 	v := all[s][name]
 	if v == nil {
-		v = &variants{per: map[string]*variant{}, ranks: map[string]int{}}
+		v = &variants{per: map[string]*variant{}, groups: groups}
 		all[s][name] = v
 	}
 	return v
 }
 
-func (v *variants) add(x *variant, m member) {
-	if first := v.per[m.id]; first == nil || m.rank < v.ranks[m.id] {
-		v.per[m.id], v.ranks[m.id] = x, m.rank
+func (v *variants) add(x *variant, id string) {
+	v.per[id] = x
+	v.all = append(v.all, x)
+}
+
+// of returns what a consumer has; nil for nothing.
+func (v *variants) of(consumer string) *variant {
+	if v.groups == nil {
+		return v.per[consumer]
 	}
+	for _, g := range v.groups[consumer] {
+		if x := v.per[g]; x != nil {
+			return x
+		}
+	}
+	return nil
 }
 
 // sum is the contract of all of them: what one asks for is asked for, what all provide is provided.
 func (v *variants) sum() policy.Contract {
 	v.once.Do(func() {
-		seen := map[*variant]bool{}
-		for _, x := range v.per {
-			if !seen[x] {
-				c, _ := policy.ContractOf(x.plugin)
-				v.contract = addContract(v.contract, c, len(seen) == 0)
-				seen[x] = true
-			}
+		for i, x := range v.all {
+			c, _ := policy.ContractOf(x.plugin)
+			v.contract = addContract(v.contract, c, i == 0)
 		}
 	})
 	return v.contract
@@ -325,7 +326,7 @@ func (s *scoped) variant(r *http.Request) *variant {
 		return nil
 	}
 	for _, level := range s.levels {
-		if v := level.per[c.ID]; v != nil {
+		if v := level.of(c.ID); v != nil {
 			return v
 		}
 	}

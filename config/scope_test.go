@@ -3,6 +3,7 @@ package config_test
 import (
 	"fmt"
 	"math/bits"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -279,4 +280,27 @@ services:
 `)
 	require.Equal(t, 200, ask(gw, "GET", "/streams").StatusCode)
 	require.Equal(t, 503, ask(gw, "GET", "/secure").StatusCode)
+}
+
+// TestManyMembers: plugins of a group times its members take up no memory.
+//
+//nolint:paralleltest // it looks at the memory of the process
+func TestManyMembers(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{_format_version: "3.0", consumer_groups: [{name: g}], consumers: [`)
+	for i := range 5000 {
+		fmt.Fprintf(&b, "{username: c%d, groups: [g]}, ", i)
+	}
+	b.WriteString("], routes: [")
+	for i := range 200 {
+		fmt.Fprintf(&b, "{paths: [/%d], plugins: [{name: rate-limiting, consumer_group: g, config: {hour: 9}}]}, ", i)
+	}
+	b.WriteString("]}")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s, err := config.Load("kong.yml", strings.NewReader(b.String()), config.Options{Logger: quiet})
+	runtime.ReadMemStats(&after)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(80<<20))
 }
