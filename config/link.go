@@ -154,10 +154,10 @@ func (l *linker) linkConsumers(consumers *index[*consumer]) {
 	doc, out := l.doc, &l.out
 	customs := map[string]*consumer{}
 	for _, c := range doc.Consumers {
-		if c.ID == "" {
+		if c.ID == "" && (c.Username != "" || c.CustomID != "") {
 			c.ID = nameUUID("consumers", c.Username+"\x00"+c.CustomID)
 		}
-		if c.Username == "" && c.CustomID == "" {
+		if c.Username == "" && c.CustomID == "" && !c.node.bad {
 			l.d.problems.add(c.node, "", "a consumer needs a username or a custom_id", "")
 		}
 		out.consumers = append(out.consumers, c)
@@ -211,7 +211,7 @@ func (l *linker) linkGroups(groups *index[*consumerGroup], consumers *index[*con
 		}
 	}
 	for _, g := range l.doc.ConsumerGroups {
-		if g.ID == "" {
+		if g.ID == "" && g.Name != "" {
 			g.ID = nameUUID("consumer_groups", g.Name)
 		}
 		groups.add(l.d, g.node, g, g.Name, g.ID)
@@ -241,7 +241,7 @@ func (l *linker) linkGroups(groups *index[*consumerGroup], consumers *index[*con
 		switch {
 		case known && exists:
 			join(c, g)
-		case m.Consumer.node == nil || m.Group.node == nil:
+		case (m.Consumer.node == nil || m.Group.node == nil) && !m.node.bad:
 			l.d.problems.add(m.node, "", "the entry puts nobody into a group", "name a consumer and a consumer_group")
 		}
 	}
@@ -290,7 +290,7 @@ func (l *linker) checkScopes() {
 	seen := map[scope]*plugin{}
 	for _, p := range l.out.plugins {
 		s := scope{p.Name, p.route, p.service, p.consumer, p.group}
-		if first, twice := seen[s]; twice {
+		if first, twice := seen[s]; twice && p.Name != "" {
 			l.d.problems.add(p.node, "", fmt.Sprintf("plugin %q is there already at this scope, on line %d", p.Name, first.node.line), "one configuration of a plugin runs at each scope")
 			continue
 		}

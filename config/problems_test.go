@@ -476,3 +476,39 @@ upstreams: [{name: u, targets: `+targets+`}]
 		require.NoError(t, gw.Shutdown(t.Context()))
 	}
 }
+
+// TestOneProblem: one mistake is one problem, however much follows from it.
+func TestOneProblem(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		`routes: [{paths: ["{vault://env/EMPTY}"]}]`:                                        "paths[0]: is empty",
+		`services: [{name: 123, host: a}], routes: [{paths: [/], service: "123"}]`:          "services[0].name: found 123: expected a string",
+		`consumers: [{username: 5}], plugins: [{name: key-auth, config: {anonymous: "5"}}]`: "consumers[0].username: found 5: expected a string",
+		`upstreams: [{name: !x u}], services: [{host: u, routes: [{paths: [/]}]}]`:          "upstreams[0].name: found !x: the tag means nothing here",
+		`consumers: [null]`:                                        "consumers[0]: found null: expected a map",
+		`consumers: [{usernam: ann}]`:                              "consumers[0].usernam: unknown field",
+		`consumer_group_consumers: [5]`:                            "consumer_group_consumers[0]: found 5: expected a map",
+		`plugins: [{name: acl, config: {allow: []}}]`:              "plugins[0].config: allow or deny is required",
+		`plugins: [{name: rate-limiting, config: {minute: .inf}}]`: "minute: found .inf: is no finite number",
+	} {
+		got := lines(t, `{_format_version: "3.0", `+file+"}", config.Options{Getenv: vault})
+		require.Len(t, got, 1, "%s: %q", file, got)
+		require.Contains(t, got[0], want)
+	}
+}
+
+// TestTwiceWithoutName: what has no name is not called as something else without one.
+func TestTwiceWithoutName(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		`consumers: [{}, {}]`:       "a consumer needs a username or a custom_id",
+		`consumer_groups: [{}, {}]`: `required field "name" is missing`,
+		`plugins: [{}, {}]`:         `required field "name" is missing`,
+	} {
+		got := lines(t, `{_format_version: "3.0", `+file+"}", config.Options{})
+		require.Len(t, got, 2, "%s: %q", file, got)
+		for _, line := range got {
+			require.Contains(t, line, want)
+		}
+	}
+}

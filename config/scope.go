@@ -63,7 +63,7 @@ func (b *builder) pluginProblem(p *plugin, at *node, err error) {
 	}
 	name := named.Fields()[text[:end]]
 	n := at.get(name)
-	if name == "" || n == nil {
+	if name == "" || n == nil || strings.HasPrefix(text[end:], " and ") { // two fields are no one's
 		b.problem(at, err)
 		return
 	}

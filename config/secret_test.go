@@ -90,19 +90,3 @@ routes:
 	require.Contains(t, got, `"headers":{"x-token":["known","{vault://env/TOKEN}"]}`)
 	require.Equal(t, 404, ask(gw, http.MethodGet, "/", "X-Token", "{vault://env/TOKEN}").StatusCode)
 }
-
-// TestOneProblem: one mistake is one problem, however much follows from it.
-func TestOneProblem(t *testing.T) {
-	t.Parallel()
-	for file, want := range map[string]string{
-		`routes: [{paths: ["{vault://env/EMPTY}"]}]`:                                        "paths[0]: is empty",
-		`services: [{name: 123, host: a}], routes: [{paths: [/], service: "123"}]`:          "services[0].name: found 123: expected a string",
-		`consumers: [{username: 5}], plugins: [{name: key-auth, config: {anonymous: "5"}}]`: "consumers[0].username: found 5: expected a string",
-		`upstreams: [{name: !x u}], services: [{host: u, routes: [{paths: [/]}]}]`:          "upstreams[0].name: found !x: the tag means nothing here",
-		`plugins: [{name: rate-limiting, config: {minute: .inf}}]`:                          "minute: found .inf: is no finite number",
-	} {
-		got := lines(t, `{_format_version: "3.0", `+file+"}", config.Options{Getenv: vault})
-		require.Len(t, got, 1, "%s: %q", file, got)
-		require.Contains(t, got[0], want)
-	}
-}
