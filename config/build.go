@@ -351,7 +351,7 @@ func (b *builder) warnf(n *node, format string, args ...any) {
 	if n.holdsVault() { // what it stands for may be quoted
 		text = quoted.ReplaceAllString(text, "…")
 	}
-	b.out.Warnings = append(b.out.Warnings, fmt.Sprintf("%s:%d:%d: ", b.d.problems.file, n.line, n.column)+text)
+	b.out.Warnings = append(b.out.Warnings, fmt.Sprintf("%s:%d:%d: ", b.d.problems.file, n.line, n.column)+onOneLine(text))
 }
 
 // buildRoutes makes the routes, the oldest first, as the last thing Kong decides by.

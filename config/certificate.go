@@ -37,6 +37,7 @@ type fallback struct {
 	cert, key  string // names of files; "" for none
 	pair       atomic.Pointer[tls.Certificate]
 	seen       [sha256.Size]byte // of what was read last, good or bad
+	said       string            // what was logged last, which is not said again
 	selfSigned func() (*tls.Certificate, error)
 }
 
@@ -76,11 +77,16 @@ func (f *fallback) read() (changed bool, err error) {
 	return true, nil
 }
 
-// look reads the files again, and says so where there is something new.
-func (f *fallback) look(ctx context.Context, log *slog.Logger) {
+// look reads the files again, and says so where there is something new, or somebody asks.
+func (f *fallback) look(ctx context.Context, log *slog.Logger, asked bool) {
 	changed, err := f.read()
+	said := f.said
+	if f.said = ""; err != nil {
+		f.said = err.Error()
+	}
 	switch {
 	case errors.Is(err, os.ErrNotExist): // it is being replaced
+	case err != nil && f.said == said && !asked:
 	case err != nil:
 		log.LogAttrs(ctx, slog.LevelError, "the default certificate is bad; the last good one stays", slog.Any("error", err))
 	case changed:

@@ -1,10 +1,16 @@
 package config_test
 
 import (
+	"context"
 	"crypto/tls"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,4 +68,44 @@ func TestGetCertificate(t *testing.T) {
 		_, err = config.NewReloader(c)
 		require.ErrorContains(t, err, "CertFile", names)
 	}
+}
+
+// TestWatchCertificate: what is wrong with it is said once, and again to somebody who asks.
+func TestWatchCertificate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		at := func(name string) string { return filepath.Join(dir, name) }
+		cert, key := pemPair()
+		for name, text := range map[string]string{"kong.yml": "_format_version: \"3.0\"\n", "cert.pem": cert, "key.pem": key} {
+			require.NoError(t, os.WriteFile(at(name), []byte(text), 0o600))
+		}
+		log := &lockedBuffer{}
+		r, err := config.NewReloader(config.ReloaderConfig{
+			File: at("kong.yml"), CertFile: at("cert.pem"), KeyFile: at("key.pem"), Options: config.Options{Logger: slog.New(slog.NewTextHandler(log, nil))},
+		})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		hangup := make(chan os.Signal, 1)
+		var watching sync.WaitGroup
+		watching.Go(func() { r.Watch(ctx, hangup) })
+		tick := func() string {
+			time.Sleep(config.DefaultInterval)
+			synctest.Wait()
+			return log.take()
+		}
+		require.Empty(t, tick())
+		require.NoError(t, os.Remove(at("key.pem")))
+		require.Empty(t, tick(), "it is being replaced")
+		require.NoError(t, os.Mkdir(at("key.pem"), 0o700)) // which nobody can read as a file
+		require.Contains(t, tick(), "the default certificate is bad")
+		require.Empty(t, tick(), "it was said")
+		hangup <- syscall.SIGHUP
+		synctest.Wait()
+		require.Contains(t, log.take(), "the default certificate is bad")
+		require.Empty(t, tick())
+		cancel()
+		watching.Wait()
+		require.NoError(t, r.Gateway().Shutdown(context.WithoutCancel(ctx)))
+	})
 }

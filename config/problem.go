@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Error is one problem of a file. Load joins all of them.
@@ -79,7 +81,7 @@ func (p *problems) add(n *node, found, problem, remedy string) {
 	}
 	e := Error{
 		File: p.file, Line: n.line, Column: n.column, Path: n.path(),
-		Found: found, Problem: shorten(problem, mostText), Remedy: shorten(remedy, mostText),
+		Found: onOneLine(found), Problem: onOneLine(shorten(problem, mostText)), Remedy: onOneLine(shorten(remedy, mostText)),
 	}
 	if p.seen[e] {
 		return // by way of an alias, or found twice
@@ -103,6 +105,22 @@ func (p *problems) hide(n *node) {
 			e.Found = ""
 		}
 	}
+}
+
+// onOneLine escapes what a file may hold and a terminal or a log would take for more than text.
+func onOneLine(text string) string {
+	if !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsControl(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // holdsVault tells whether there is a reference in a value.

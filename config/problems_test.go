@@ -497,6 +497,18 @@ func TestOneProblem(t *testing.T) {
 	}
 }
 
+// TestOnOneLine: nothing a file says breaks the lines of its problems.
+func TestOnOneLine(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{
+		`"a\nb": 1, "a\nb": 2, _comment: 1`, `routes: [{paths: ["~/(\n"]}]`, `services: !<tag:x.test,2026:a%0Ab> x`, `routes: [{"a\nb": 1, paths: [/]}]`,
+	} {
+		for _, line := range lines(t, `{_format_version: "3.0", `+file+"}", config.Options{}) {
+			require.True(t, strings.HasPrefix(line, "kong.yml:"), "%s: %q", file, line)
+		}
+	}
+}
+
 // TestTwiceWithoutName: what has no name is not called as something else without one.
 func TestTwiceWithoutName(t *testing.T) {
 	t.Parallel()

@@ -143,7 +143,7 @@ func (r *Reloader) look(ctx context.Context, asked bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fallback.look(ctx, log)
+	r.fallback.look(ctx, log, asked)
 	version, err := versionOf(r.cfg.File, r.cfg.Options.MaxBytes)
 	if err != nil {
 		if asked || r.failed != err.Error() {
