@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -54,11 +55,15 @@ type partlyReadBody struct {
 }
 
 // unreadableBody stands for a body in which a credential could not be hidden.
-type unreadableBody struct{ io.Closer }
+type unreadableBody struct {
+	io.Closer
+
+	err error
+}
 
 var errUnreadable = errors.New("auth: the request body may hold a credential and cannot be searched")
 
-func (unreadableBody) Read([]byte) (int, error) { return 0, errUnreadable }
+func (b unreadableBody) Read([]byte) (int, error) { return 0, b.err }
 
 // maxAhead is how much of a declared length is made room for before any of it has arrived.
 const maxAhead = 4 << 10
@@ -248,7 +253,11 @@ func (d *document) without(match func(name string) bool) (data []byte, changed, 
 func (s *Source) hideFields(r *http.Request) {
 	d, err := s.readBody(r)
 	if err != nil {
-		r.Body = unreadableBody{r.Body}
+		why := errUnreadable
+		if errors.Is(err, errLargeBody) { // so that it is refused as that
+			why = fmt.Errorf("%w: %w", errUnreadable, &http.MaxBytesError{Limit: s.maxBody})
+		}
+		r.Body = unreadableBody{r.Body, why}
 		return
 	}
 	if d == nil {
@@ -257,7 +266,7 @@ func (s *Source) hideFields(r *http.Request) {
 	data, changed, ok := d.without(s.aliases.Contains)
 	switch {
 	case !ok:
-		r.Body = unreadableBody{r.Body}
+		r.Body = unreadableBody{r.Body, errUnreadable}
 	case changed:
 		replaceBody(r, data)
 	}

@@ -294,3 +294,27 @@ routes:
 	_, got = echo("some.test", "/?gimme-an-echo", strings.Repeat("x", 70<<10))
 	require.Len(t, got["request"].(map[string]any)["raw_body"], 64<<10)
 }
+
+// TestHiddenInLargeBodies: where the key is to be hidden in bodies, too, one that is too large to look at is refused as that,
+// wherever the key is.
+func TestHiddenInLargeBodies(t *testing.T) {
+	t.Parallel()
+	gw, _ := serve(t, `
+_format_version: "3.0"
+services:
+- {name: s, url: "http://s.internal", routes: [
+   {name: hide, paths: [/hide], plugins: [{name: key-auth, config: {key_in_body: true, hide_credentials: true}}]},
+   {name: stream, paths: [/stream], request_buffering: false, plugins: [{name: key-auth, config: {key_in_body: true, hide_credentials: true}}]},
+   {name: show, paths: [/show], plugins: [{name: key-auth, config: {key_in_body: true}}]}]}
+consumers: [{username: ann, keyauth_credentials: [{key: ann}]}]
+`)
+	for path, want := range map[string]int{"/hide": 413, "/stream": 413, "/show": 200} {
+		for _, length := range []int64{100 << 10, -1} {
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(strings.Repeat("x", 100<<10)))
+			r.ContentLength = length
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Apikey", "ann")
+			require.Equal(t, want, gatewaytest.Do(gw, r).StatusCode, "%s %d", path, length)
+		}
+	}
+}
