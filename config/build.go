@@ -72,7 +72,8 @@ func (b *builder) build() {
 
 // buildConsumers makes the consumers and the store of their keys, which holds digests.
 func (b *builder) buildConsumers() {
-	b.env = &Env{consumers: map[string]*policy.Consumer{}, shared: b.shared(), Logger: b.options.Logger}
+	b.env = &Env{consumers: map[string]*policy.Consumer{}, Logger: b.options.Logger}
+	b.env.shared, b.env.tables = b.shared()
 	keys := &auth.MemoryKeys{}
 	seen := map[string]*node{}
 	b.groups = map[string][]string{}

@@ -155,7 +155,11 @@ func (l *linker) linkConsumers(consumers *index[*consumer]) {
 	customs := map[string]*consumer{}
 	for _, c := range doc.Consumers {
 		if c.ID == "" && (c.Username != "" || c.CustomID != "") {
-			c.ID = nameUUID("consumers", c.Username+"\x00"+c.CustomID)
+			name := c.Username + "\x00" // a custom_id may come and go
+			if c.Username == "" {
+				name += c.CustomID
+			}
+			c.ID = nameUUID("consumers", name)
 		}
 		if c.Username == "" && c.CustomID == "" && !c.node.bad {
 			l.d.problems.add(c.node, "", "a consumer needs a username or a custom_id", "")

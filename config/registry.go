@@ -59,7 +59,8 @@ type Env struct {
 
 	consumers map[string]*policy.Consumer // by id and by username
 	shared    *shared
-	group     string // the id of the group the configuration is for; "" for none
+	tables    *tables // those of this file, for plugins that are not taken over
+	group     string  // the id of the group the configuration is for; "" for none
 }
 
 // Consumer returns the consumer with that id or username.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -366,19 +369,20 @@ func descriptors() int {
 	return len(list)
 }
 
-// TestReloadKeepsApart: two services are two, whatever they are called, and a credential stays itself when others come.
+// TestReloadKeepsApart: two services are two, whatever they are called, and a credential stays itself when others come and
+// its consumer is known by a custom_id, too.
 func TestReloadKeepsApart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // no hour ends in the middle
-		file := func(more string) string {
+		file := func(more, ann string) string {
 			return `{_format_version: "3.0",
 services: [
 {url: "http://a.internal:80", routes: [{paths: [/one]}], plugins: [{name: rate-limiting, config: {hour: 9}}]},
 {name: "http://a.internal:80", host: a.internal, routes: [{paths: [/two]}], plugins: [{name: rate-limiting, config: {hour: 9}}]},
 {name: c, host: a.internal, routes: [{paths: [/c]}], plugins: [{name: key-auth}, {name: rate-limiting, config: {hour: 9, limit_by: credential}}]}],
-consumers: [` + more + `{username: ann, keyauth_credentials: [{key: ann}, {key: anne}]}]}`
+consumers: [` + more + `{username: ann, ` + ann + `keyauth_credentials: [{key: ann}, {key: anne}]}]}`
 		}
-		r, name, up := reloader(t, file(""), config.Options{})
+		r, name, up := reloader(t, file("", ""), config.Options{})
 		remaining := func(path, key string) string {
 			res := ask(r.Gateway(), "GET", path, "apikey", key)
 			require.Equal(t, 200, res.StatusCode)
@@ -387,7 +391,7 @@ consumers: [` + more + `{username: ann, keyauth_credentials: [{key: ann}, {key: 
 		require.Equal(t, "8 8 8", strings.Join([]string{remaining("/one", ""), remaining("/c", "ann"), remaining("/c", "anne")}, " "))
 		id := up.Last().Header.Get("X-Credential-Identifier")
 		require.NotEmpty(t, id)
-		replace(t, name, file("{username: bob, keyauth_credentials: [{key: bob}]}, "))
+		replace(t, name, file("{username: bob, keyauth_credentials: [{key: bob}]}, ", "custom_id: \"7\", "))
 		changed, err := r.Reload()
 		require.NoError(t, err)
 		require.True(t, changed)
@@ -397,4 +401,41 @@ consumers: [` + more + `{username: ann, keyauth_credentials: [{key: ann}, {key: 
 		require.NoError(t, r.Gateway().Shutdown(t.Context()))
 		require.NoError(t, up.Close())
 	})
+}
+
+// TestEchoWhileReloaded: an echo is of the route that took the request, also of one without a name that another is called
+// like in the file after.
+func TestEchoWhileReloaded(t *testing.T) {
+	t.Parallel()
+	const head, a, b = "_format_version: \"3.0\"\nplugins: [{name: request-termination, config: {echo: true, status_code: 200}}]\nroutes:\n",
+		"- {paths: [/a]}\n", "- {paths: [/b]}\n"
+	r, name, up := reloader(t, head+a+b, config.Options{})
+	inside, swapped := make(chan struct{}), make(chan struct{})
+	body := &blockedBody{inside: inside, until: swapped}
+	got := make(chan string)
+	go func() {
+		res := gatewaytest.Do(r.Gateway(), httptest.NewRequest(http.MethodPost, "/a", body))
+		data, _ := io.ReadAll(res.Body)
+		got <- string(data)
+	}()
+	<-inside
+	replace(t, name, head+b+a)
+	_, err := r.Reload()
+	require.NoError(t, err)
+	close(swapped)
+	require.Contains(t, <-got, `"paths":["/a"]`)
+	require.NoError(t, r.Gateway().Shutdown(t.Context()))
+	require.NoError(t, up.Close())
+}
+
+// blockedBody is a request body that ends when it may.
+type blockedBody struct {
+	once          sync.Once
+	inside, until chan struct{}
+}
+
+func (b *blockedBody) Read([]byte) (int, error) {
+	b.once.Do(func() { close(b.inside) })
+	<-b.until
+	return 0, io.EOF
 }

@@ -88,7 +88,7 @@ func (b *builder) pluginProblem(p *plugin, at *node, err error) {
 }
 
 // shared fills the tables, or those of the snapshot before when that is replaced.
-func (b *builder) shared() *shared {
+func (b *builder) shared() (*shared, *tables) {
 	t := &tables{service: make(map[string]string, len(b.in.routes)), group: map[string]string{}, routes: map[string]*matchedRoute{}}
 	echoes := slices.ContainsFunc(b.plugins, func(p *plugin) bool {
 		term, ok := p.schema.(*requestTermination)
@@ -113,12 +113,12 @@ func (b *builder) shared() *shared {
 			s.tables.Store(t)
 			return nil
 		})
-		return s
+		return s, t
 	}
 	s := &shared{id: randomUUID()}
 	s.tables.Store(t)
 	b.keep("shared", s)
-	return s
+	return s, t
 }
 
 // instance makes a plugin, or takes over the one of the snapshot before where it has a state to keep.

@@ -84,9 +84,9 @@ func (r *requestTermination) Build(e *Env) (policy.Plugin, error) {
 	}
 	switch {
 	case r.Echo:
-		shared := e.shared
+		shared, routes := e.shared, e.tables.routes // a route without a name is called otherwise in the next file
 		c.Message, c.Echo = "", true
-		c.Report = func(req *http.Request) any { return shared.echo(message, req) }
+		c.Report = func(req *http.Request) any { return shared.echo(routes, message, req) }
 	case c.Body == "" && c.Status >= http.StatusBadRequest && message != "":
 		body, err := json.Marshal(map[string]string{"message": message})
 		if err != nil {
@@ -102,7 +102,7 @@ const maxEchoedBody = 64 << 10
 
 // echo is what Kong answers with to show a request. Of the service it tells the name only, and of the credentials that
 // browsers send by themselves, which scripts must not read, nothing.
-func (s *shared) echo(message string, r *http.Request) any {
+func (s *shared) echo(routes map[string]*matchedRoute, message string, r *http.Request) any {
 	x := policy.ExchangeFrom(r.Context())
 	host, port := x.Host()
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && a != nil {
@@ -140,12 +140,10 @@ func (s *shared) echo(message string, r *http.Request) any {
 	if message != "" {
 		report["message"] = message
 	}
-	if t := s.tables.Load(); t != nil {
-		if rt := t.routes[x.Route()]; rt != nil {
-			report["matched_route"] = rt
-			if rt.Service != nil {
-				report["matched_service"] = rt.Service
-			}
+	if rt := routes[x.Route()]; rt != nil {
+		report["matched_route"] = rt
+		if rt.Service != nil {
+			report["matched_service"] = rt.Service
 		}
 	}
 	return report
