@@ -132,7 +132,7 @@ type Headers struct {
 	HideLatency bool
 	// HideRequestID leaves X-Kong-Request-Id out of answers, HideUpstreamRequestID out of requests to services.
 	HideRequestID, HideUpstreamRequestID bool
-	// HideServer leaves Server out of answers that are the gateway's own.
+	// HideServer leaves Server out of answers that are the gateway's own, or that a service gave none.
 	HideServer bool
 	// UpstreamStatus sends X-Kong-Upstream-Status.
 	UpstreamStatus bool
@@ -196,21 +196,20 @@ func (k *kongHeaders) set(x *policy.Exchange, a *asked, id string, status int, h
 	ms := func(from, to int64) []string {
 		return []string{strconv.FormatInt(max(to-from, 0)/int64(time.Millisecond), 10)}
 	}
-	first, last := a.first.Load(), a.last.Load()
-	if proxied := first != 0 && !x.GatewayMade(); proxied {
+	first, last, made := a.first.Load(), a.last.Load(), x.GatewayMade()
+	// A service that does not answer takes its time, too. One without an address, which is a 503, was not asked in Kong's eyes.
+	if first != 0 && (!made || status != http.StatusServiceUnavailable) {
 		if !k.hide.HideLatency {
 			h["X-Kong-Upstream-Latency"], h["X-Kong-Proxy-Latency"] = ms(last, now), ms(start, first)
 		}
 		if k.hide.UpstreamStatus {
 			h["X-Kong-Upstream-Status"] = []string{strconv.Itoa(status)}
 		}
-	} else {
-		if !k.hide.HideLatency {
-			h["X-Kong-Response-Latency"] = ms(start, now)
-		}
-		if !k.hide.HideServer {
-			h["Server"] = []string{serverName}
-		}
+	} else if !k.hide.HideLatency {
+		h["X-Kong-Response-Latency"] = ms(start, now)
+	}
+	if !k.hide.HideServer && (made || len(h["Server"]) == 0) {
+		h["Server"] = []string{serverName}
 	}
 	if !k.hide.HideRequestID {
 		h["X-Kong-Request-Id"] = []string{id}

@@ -58,6 +58,9 @@ func (b *builder) build() {
 	b.out.Gateway.EntryConfig = b.options.Entry
 	e := &b.out.Gateway.EntryConfig
 	e.AllowEncodedSlash, e.InsecureAppendForwardedFor = true, true
+	if e.ErrorHandler == nil {
+		e.ErrorHandler = answer
+	}
 	b.out.Gateway.Compat = gateway.Compat{NotFoundForMethod: true, AllowIdenticalRoutes: true, AllowBrokenContracts: true, IgnoreSNIsWithoutTLS: true}
 	b.out.Gateway.Logger, b.out.Gateway.DrainTimeout = b.options.Logger, b.options.DrainTimeout
 
