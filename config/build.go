@@ -239,12 +239,18 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 	if n := s.node.get("write_timeout"); n != nil {
 		b.warnf(n, "write_timeout is not looked at; a target that takes nothing is given up after read_timeout")
 	}
-	if s.Protocol == schemeHTTPS && (s.TLSVerify == nil || !*s.TLSVerify) {
-		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // Kong's default, of which the report warns
-		b.warnf(s.node, "the certificates of service %q are not verified, as is Kong's default; set tls_verify to true", c.Name)
+	up := b.in.upstreamByName[s.Host]
+	if s.Protocol == schemeHTTPS {
+		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		if up != nil { // what is asked for is what is verified
+			c.TLS.ServerName, _ = splitPort(up.HostHead)
+		}
+		if s.TLSVerify == nil || !*s.TLSVerify {
+			c.TLS.InsecureSkipVerify = true // Kong's default
+			b.warnf(s.node, "the certificates of service %q are not verified, as is Kong's default; set tls_verify to true", c.Name)
+		}
 	}
 	target := s.Protocol + "://" + hostPort(s.Host, s.Port)
-	up := b.in.upstreamByName[s.Host]
 	if up != nil {
 		pool, err := b.sharedPool(up, s.Protocol)
 		if err != nil {
@@ -255,7 +261,10 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 		c.Targets = []balancer.Target{{URL: target}}
 	}
 	// The same service as before keeps its connections and counters.
-	key := fmt.Sprintf("%q %q %+v %t", c.Name, target, c.Timeouts, c.TLS != nil)
+	key := fmt.Sprintf("%q %q %+v", c.Name, target, c.Timeouts)
+	if c.TLS != nil {
+		key += fmt.Sprintf(" %t %q", c.TLS.InsecureSkipVerify, c.TLS.ServerName)
+	}
 	if u, ok := b.kept(key).(*gateway.Upstream); ok {
 		return u, nil
 	}
@@ -326,15 +335,22 @@ func hostPort(host string, port int) string {
 	return net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port))
 }
 
+// splitPort is the other way round, and takes a host alone, too.
+func splitPort(s string) (host, port string) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return strings.Trim(s, "[]"), ""
+	}
+	return host, port
+}
+
 // targetsOf lists the targets of an upstream for one scheme. The last one written under an address counts, as in Kong.
 func targetsOf(up *upstream, scheme string) []balancer.Target {
 	var targets []balancer.Target
 	at := map[string]int{}
 	for _, t := range up.Targets {
-		host, port, err := net.SplitHostPort(t.Target)
-		if err != nil {
-			host, port = strings.Trim(t.Target, "[]"), "8000"
-		}
+		host, port := splitPort(t.Target)
+		port = cmp.Or(port, "8000")
 		weight := t.Weight
 		if weight == 0 {
 			weight = balancer.NoTraffic
