@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -406,7 +408,12 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 	place := &routePlace{route: r, vault: r.node.holdsVault()}
 	b.places[rt.Name] = place
 	m := &rt.Match
-	m.Hosts, m.Methods, m.SNIs, m.Headers = r.Hosts, r.Methods, r.SNIs, headerConditions(r.Headers)
+	m.Hosts, m.Methods, m.SNIs, m.Headers = hostConditions(r.Hosts), r.Methods, r.SNIs, headerConditions(r.Headers)
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		if strings.Contains(name, "_") {
+			b.warnf(r.node.get("headers"), "the condition on %q does not look at the field %q, as Kong does; write it as clients do", name, strings.ReplaceAll(name, "_", "-"))
+		}
+	}
 	for i, p := range r.Paths {
 		n := r.node.get("paths").items[i]
 		switch expr, isExpr := strings.CutPrefix(p, "~"); {
@@ -458,6 +465,17 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 // public tells whether somebody has said that nobody need authenticate here, which saves a warning.
 func (r *route) public() bool {
 	return slices.Contains(r.Tags, "public") || r.of != nil && slices.Contains(r.of.Tags, "public")
+}
+
+// hostConditions puts the IPv6 addresses among hosts in brackets, without which Kong takes them, too.
+func hostConditions(hosts []string) []string {
+	out := slices.Clone(hosts)
+	for i, h := range hosts {
+		if a, err := netip.ParseAddr(h); err == nil && a.Is6() {
+			out[i] = "[" + h + "]"
+		}
+	}
+	return out
 }
 
 // headerConditions writes Kong's conditions on headers as ours: an expression begins with ~*, and any other value stands for

@@ -95,3 +95,43 @@ services: [{name: s, host: s.internal, path: %q, routes: [{%shosts: [example.com
 		}
 	}
 }
+
+// TestHostConditions: IPv6 addresses need no brackets where there is no port.
+func TestHostConditions(t *testing.T) {
+	t.Parallel()
+	gw, _ := serve(t, `
+_format_version: "3.0"
+services:
+- name: s
+  url: http://s.internal
+  routes:
+  - {name: plain, hosts: ["::11", "[::12]"]}
+  - {name: both, hosts: ["::21"]}
+  - {name: port, hosts: ["[::21]:321", "[::31]:321"]}
+`)
+	for host, want := range map[string]string{
+		"[::11]": "plain", "[::12]": "plain", "[::11]:654": "plain", "[0:0::11]": "plain", "[::21]:321": "port", "[::21]:654": "both", "[::31]:321": "port", "[::31]:654": "",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://x/", nil)
+		r.Host = host
+		require.Equal(t, want, gw.Explain(r).Route, host)
+	}
+}
+
+// TestHeaderConditions: a name with underscores is one of its own, which is worth a warning.
+func TestHeaderConditions(t *testing.T) {
+	t.Parallel()
+	s, err := config.Load("kong.yml", strings.NewReader(`
+_format_version: "3.0"
+routes: [{name: r, headers: {api_version: [v1], X-Tenant: [a]}}]
+`), config.Options{})
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		`kong.yml:3:29: the condition on "api_version" does not look at the field "api-version", as Kong does; write it as clients do`,
+	}, s.Warnings)
+	gw, err := gateway.New(s.Gateway)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = gw.Shutdown(t.Context()) })
+	require.Equal(t, 503, ask(gw, "GET", "/", "api_version", "v1", "X-Tenant", "A").StatusCode) // the route has no service
+	require.Equal(t, 404, ask(gw, "GET", "/", "api-version", "v1", "X-Tenant", "a").StatusCode)
+}

@@ -18,16 +18,16 @@ import (
 func TestServerNames(t *testing.T) {
 	t.Parallel()
 	names := make(chan string, 1)
-	target := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { names <- r.TLS.ServerName + " " + r.Host }))
+	target := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { names <- r.TLS.ServerName + " for " + r.Host }))
 	target.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	target.StartTLS()
 	t.Cleanup(target.Close)
 	address := target.Listener.Addr().String()
 	tests := []struct{ header, want string }{
-		{"", " " + address}, // no name is sent for an address
-		{"host_header: inner.test", "inner.test inner.test"},
-		{"host_header: inner.test:8443", "inner.test inner.test:8443"},
-		{"host_header: 192.0.2.1", " 192.0.2.1"},
+		{"", " for " + address}, // no name is sent for an address
+		{"host_header: inner.test", "inner.test for inner.test"},
+		{"host_header: inner.test:8443", "inner.test for inner.test:8443"},
+		{"host_header: 192.0.2.1", " for 192.0.2.1"},
 	}
 	for _, tt := range tests {
 		for _, verify := range []bool{false, true} {
