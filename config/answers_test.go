@@ -191,3 +191,25 @@ upstreams: [{name: none}]
 		require.Equal(t, !tt.proxied, res.Header.Get("X-Kong-Response-Latency") != "", tt.host+tt.path)
 	}
 }
+
+// TestHiddenLimits: hide_client_headers leaves nothing that tells of a limit.
+func TestHiddenLimits(t *testing.T) {
+	t.Parallel()
+	gw, _ := serve(t, `
+_format_version: "3.0"
+services:
+- name: s
+  url: http://s.internal
+  routes:
+  - {name: hidden, paths: [/hidden], plugins: [{name: rate-limiting, config: {year: 1, hide_client_headers: true}}]}
+  - {name: shown, paths: [/shown], plugins: [{name: rate-limiting, config: {year: 1}}]}
+`)
+	for path, want := range map[string]bool{"/hidden": false, "/shown": true} {
+		require.Equal(t, 200, ask(gw, "GET", path).StatusCode)
+		res := ask(gw, "GET", path)
+		require.Equal(t, 429, res.StatusCode)
+		for _, name := range []string{"Retry-After", "RateLimit-Limit", "RateLimit-Reset", "X-RateLimit-Limit-Year", "X-RateLimit-Remaining-Year"} {
+			require.Equal(t, want, res.Header.Get(name) != "", "%s: %s", path, name)
+		}
+	}
+}

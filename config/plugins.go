@@ -206,7 +206,8 @@ func (r *rateLimiting) Build(e *Env) (policy.Plugin, error) {
 		}).Or(policy.ByConsumer()).Or(policy.ByCredential()).Or(address)
 	}
 	c := ratelimit.Config{
-		Limits: limits, Algorithm: ratelimit.FixedWindow, Key: key, HideHeaders: r.HideHeaders, Status: r.ErrorCode, Message: r.ErrorMessage,
+		Limits: limits, Algorithm: ratelimit.FixedWindow, Key: key, HideHeaders: r.HideHeaders, HideRetryAfter: r.HideHeaders,
+		Status: r.ErrorCode, Message: r.ErrorMessage,
 	}
 	if !r.HideHeaders {
 		c.Headers = ratelimit.HeadersPeriod | ratelimit.HeadersReset // what Kong sends

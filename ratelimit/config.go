@@ -37,6 +37,8 @@ type Config struct {
 	Headers Headers
 	// HideHeaders sends none of them. Refusals have a Retry-After all the same. It excludes Headers.
 	HideHeaders bool
+	// HideRetryAfter leaves that out, too, where a limit refuses: clients are not told when to come again.
+	HideRetryAfter bool
 	// Status is the status of a refusal, 400 to 599. Default 429.
 	Status int
 	// Message is the text of a refusal. Default "API rate limit exceeded".

@@ -80,6 +80,11 @@ func TestHeaders(t *testing.T) {
 			[]string{"Retry-After: 1"},
 		},
 		{
+			"hidden altogether", ratelimit.Config{Limits: minute(60), HideHeaders: true, HideRetryAfter: true},
+			nil,
+			nil,
+		},
+		{
 			"a window below a second has no w", ratelimit.Config{Limits: []ratelimit.Limit{{Name: "tenth", Requests: 1, Window: 100 * time.Millisecond}}, Headers: ratelimit.HeadersDraft},
 			[]string{`Ratelimit: "tenth";r=0;t=1`, `Ratelimit-Policy: "tenth";q=1`},
 			[]string{`Ratelimit: "tenth";r=0;t=1`, `Ratelimit-Policy: "tenth";q=1`, "Retry-After: 1"},

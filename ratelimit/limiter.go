@@ -320,7 +320,7 @@ func (l *Limiter) refusal(sc *scratch, d decision) *policy.Error {
 	l.fields.put(e.Header, values)
 	if e.Err = l.causes[d.worst]; d.reason == reasonCost {
 		e.Err = fmt.Errorf("%w: %w", errCost, e.Err)
-	} else {
+	} else if !l.cfg.HideRetryAfter {
 		e.Header["Retry-After"] = []string{retryAfter(d.wait)}
 	}
 	return e
