@@ -471,7 +471,7 @@ func (e *Entry) checkLimits(r *http.Request) error {
 	u := r.URL
 	path := max(len(u.Path), len(u.RawPath))
 	if limit := e.cfg.MaxURLLength; limit >= 0 && (path+len(u.RawQuery) > limit || len(r.RequestURI) > limit+len(r.Host)+len("https://?")) {
-		return &Error{Status: http.StatusRequestURITooLong, Code: "url_too_long", Message: "Request URI too long"}
+		return &Error{Status: http.StatusRequestURITooLong, Code: "url_too_long", Message: "URI too long"}
 	}
 	if limit := e.cfg.MaxHeaderFields; limit >= 0 {
 		n := 0
