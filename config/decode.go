@@ -15,7 +15,7 @@ import (
 //
 // with the options required, default=V (an element list is separated by spaces), min=N, max=N, oneof=A|B, each=A|B (for the
 // elements of a list), nonempty, secret (never shown), and unsupported (Kong knows it and this module does not: it must be
-// absent, null or its default). A field without the tag is no part of the file. Pointers are fields that may be absent.
+// absent, null, its default, or, with off=way.to.N|way.to.M, a map with no number but 0 there). A field without the tag is no part of the file. Pointers are fields that may be absent.
 type schemaField struct {
 	index       int
 	name        string
@@ -30,6 +30,7 @@ type schemaField struct {
 	nonempty    bool
 	secret      bool
 	unsupported bool
+	off         []string // ways to the numbers within that make a map ask for something, unless they are 0
 }
 
 // schemas holds what was read of the tags of a struct.
@@ -94,6 +95,8 @@ func parseTag(index int, t reflect.Type, tag string) schemaField {
 			f.secret = true
 		case "unsupported":
 			f.unsupported = true
+		case "off":
+			f.off = strings.Split(value, "|")
 		}
 	}
 	return f
@@ -187,10 +190,35 @@ func isDefault(n *node, f schemaField) bool {
 	if n.kind == kindList && len(n.items) == 0 || n.kind == kindMap && len(n.fields) == 0 {
 		return true
 	}
+	if n.kind == kindMap && f.off != nil {
+		return isOff(n, f.off)
+	}
 	if n.kind == kindBool && f.typ.Kind() == reflect.Bool {
 		return strconv.FormatBool(n.bool) == cmp.Or(f.def, "false")
 	}
 	return f.hasDefault && n.text == f.def
+}
+
+// isOff tells whether all numbers within n are absent or 0 to which there are these ways, and n has nothing but what they lead
+// through. Kong writes such maps out in full.
+func isOff(n *node, ways []string) bool {
+	for _, way := range ways {
+		at := n
+		for step := range strings.SplitSeq(way, ".") {
+			if at != nil && at.kind != kindMap {
+				return false
+			}
+			if at != nil {
+				at = at.get(step)
+			}
+		}
+		if at != nil && (at.kind != kindInt || at.int != 0) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(n.fields, func(f field) bool {
+		return !slices.ContainsFunc(ways, func(way string) bool { return way == f.name || strings.HasPrefix(way, f.name+".") })
+	})
 }
 
 // setDefault sets a field to the default of its tag.

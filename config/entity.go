@@ -137,7 +137,7 @@ type upstream struct {
 	HashFallbackCapt   string         `kong:"hash_fallback_uri_capture,unsupported"`
 	ClientCertificate  string         `kong:"client_certificate,unsupported"`
 	UseSRVName         bool           `kong:"use_srv_name,default=false,unsupported"`
-	HealthChecks       map[string]any `kong:"healthchecks,unsupported"`
+	HealthChecks       map[string]any `kong:"healthchecks,unsupported,off=threshold|active.healthy.interval|active.unhealthy.interval|passive.healthy.successes|passive.unhealthy.http_failures|passive.unhealthy.tcp_failures|passive.unhealthy.timeouts"`
 }
 
 type target struct {

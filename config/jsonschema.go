@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 )
 
 // vaultPattern is what a reference to the environment looks like. It may stand where a scalar may.
@@ -130,6 +131,11 @@ func (w *schemaWriter) property(f schemaField, where string) keywords {
 func unsupportedProperty(f schemaField) keywords {
 	out := keywords{"description": "Kong knows this field. This gateway does not, and refuses any other value."}
 	switch {
+	case f.off != nil:
+		out[typeKeyword], out["maxItems"], out["additionalProperties"] = []string{"array", typeObject, typeNull}, 0, false
+		for _, way := range f.off {
+			switchedOff(out, strings.Split(way, "."))
+		}
 	case f.typ.Kind() == reflect.Slice || f.typ.Kind() == reflect.Map:
 		out[typeKeyword], out["maxItems"], out["maxProperties"] = []string{"array", typeObject, typeNull}, 0, 0
 	case f.hasDefault:
@@ -140,6 +146,25 @@ func unsupportedProperty(f schemaField) keywords {
 		out[typeKeyword] = typeNull
 	}
 	return out
+}
+
+// switchedOff has a schema allow nothing but 0 at the end of a way; see isOff.
+func switchedOff(schema keywords, way []string) {
+	if len(way) == 0 {
+		schema["enum"] = []any{0, nil}
+		return
+	}
+	properties, ok := schema["properties"].(keywords)
+	if !ok {
+		properties = keywords{}
+		schema["properties"] = properties
+	}
+	inner, ok := properties[way[0]].(keywords)
+	if !ok {
+		inner = keywords{}
+		properties[way[0]] = inner
+	}
+	switchedOff(inner, way[1:])
 }
 
 // value describes what may stand in a field, or in an element of a list.

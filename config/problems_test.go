@@ -266,10 +266,13 @@ func TestGoodFiles(t *testing.T) {
 		"comments":    "_format_version: \"1.1\"\n_comment: x\n_ignore: [{name: 7}]\n_info: {select_tags: [a], defaults: {}}\nservices: [{name: a, host: b, _comment: y}]\n",
 		"nulls":       "_format_version: \"3.0\"\nservices: [{name: a, host: b, path: null, tags: ~, client_certificate: null, retries: 1e1}]\n",
 		"defaults":    "_format_version: \"3.0\"\nupstreams: [{name: a, hash_on: none, use_srv_name: false, healthchecks: {}}]\n",
-		"anchors":     "_format_version: \"3.0\"\n_comment: &t [a, b]\nservices: [{name: a, host: b, tags: *t}, {name: c, host: d, tags: *t}]\n",
-		"end":         "_format_version: \"3.0\"\n...\n",
-		"disabled":    "_format_version: \"3.0\"\nplugins: [{name: jwt, enabled: false}]\n",
-		"large date":  "_format_version: \"3.0\"\nservices: [{name: a, host: b, created_at: 1422386534}]\n",
+		"exported": "_format_version: \"3.0\"\nupstreams:\n- name: a\n  healthchecks:\n    threshold: 0\n" +
+			"    active: {type: http, timeout: 1, concurrency: 10, http_path: /, healthy: {interval: 0, successes: 0, http_statuses: [200, 302]}, unhealthy: {interval: 0, timeouts: 0}}\n" +
+			"    passive: {type: http, healthy: {successes: 0}, unhealthy: {http_failures: 0, tcp_failures: 0, timeouts: 0, http_statuses: [429]}}\n",
+		"anchors":    "_format_version: \"3.0\"\n_comment: &t [a, b]\nservices: [{name: a, host: b, tags: *t}, {name: c, host: d, tags: *t}]\n",
+		"end":        "_format_version: \"3.0\"\n...\n",
+		"disabled":   "_format_version: \"3.0\"\nplugins: [{name: jwt, enabled: false}]\n",
+		"large date": "_format_version: \"3.0\"\nservices: [{name: a, host: b, created_at: 1422386534}]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -454,6 +457,9 @@ func TestWithoutEffect(t *testing.T) {
 		"plugins: [{name: request-termination, protocols: {}}]":                    "protocols: the list is empty",
 		"plugins: [{name: acl, config: {allow: {}}}]":                              "allow or deny is required",
 		"upstreams: [{name: u, targets: [{target: 'a.test:1'}], healthchecks: 5}]": "healthchecks",
+		"upstreams: [{name: u, healthchecks: {active: {healthy: {interval: 5}}}}]": "healthchecks",
+		"upstreams: [{name: u, healthchecks: {passive: {unhealthy: 0}}}]":          "healthchecks",
+		"upstreams: [{name: u, healthchecks: {passiv: {}}}]":                       "healthchecks",
 	} {
 		_, err := load(text + "\n")
 		require.ErrorContains(t, err, want, text)

@@ -153,7 +153,7 @@ func TestSchemaTags(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{
 		"required": true, "default": true, "min": true, "max": true, "oneof": true, "each": true, "nonempty": true,
-		"secret": true, "unsupported": true, "": true,
+		"secret": true, "unsupported": true, "off": true, "": true,
 	}
 	seen := map[reflect.Type]bool{}
 	var check func(typ reflect.Type)
