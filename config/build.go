@@ -211,6 +211,9 @@ func (s *service) readURL(d *decoder) bool {
 		return false
 	}
 	switch {
+	case strings.ContainsAny(s.Host, "/?#@"):
+		d.fail(s.node.get("host"), "is no host; a path goes into path")
+		return false
 	case s.Host == "":
 		d.problems.add(s.node, "", "a service needs a url or a host", "")
 		return false
@@ -524,6 +527,10 @@ func (b *builder) buildCertificates() {
 		}
 		for _, s := range c.SNIs {
 			name := strings.ToLower(strings.TrimSuffix(s.Name, "."))
+			if !isServerName(name) {
+				b.d.fail(s.node.get("name"), "is no server name that clients send; write it as example.com, *.example.com or example.*, or * for all")
+				continue
+			}
 			if b.out.certificates[name] != nil {
 				b.d.problems.add(s.node, "", fmt.Sprintf("another certificate has the SNI %q, too", s.Name), "")
 				continue

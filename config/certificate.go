@@ -13,10 +13,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // GetCertificate returns the certificate of the file that is served at the time for the name a client asks for, and the
@@ -92,6 +96,23 @@ func (f *fallback) look(ctx context.Context, log *slog.Logger, asked bool) {
 	case changed:
 		log.LogAttrs(ctx, slog.LevelInfo, "the default certificate was read again")
 	}
+}
+
+// isServerName tells whether a name, or its star, may stand for one that a client asks for: no address, and without a port.
+func isServerName(name string) bool {
+	if name == "*" {
+		return true
+	}
+	rest, ok := strings.CutPrefix(name, "*.")
+	if !ok {
+		rest = strings.TrimSuffix(name, ".*")
+	}
+	host, port, err := canonical.Host(rest)
+	if err != nil || port != "" {
+		return false
+	}
+	_, err = netip.ParseAddr(host)
+	return err != nil // it is no address
 }
 
 // selfSigned makes a certificate nobody trusts.

@@ -1,8 +1,10 @@
 package config_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -108,4 +110,26 @@ func TestWatchCertificate(t *testing.T) {
 		watching.Wait()
 		require.NoError(t, r.Gateway().Shutdown(context.WithoutCancel(ctx)))
 	})
+}
+
+// TestServerNamesOfCertificates: those that no client sends are refused, as they would stand for nothing.
+func TestServerNamesOfCertificates(t *testing.T) {
+	t.Parallel()
+	cert, key := pemPair()
+	load := func(name string) error {
+		data, err := json.Marshal(map[string]any{"_format_version": "3.0", "certificates": []any{map[string]any{
+			"cert": cert, "key": key, "snis": []any{map[string]any{"name": name}},
+		}}})
+		require.NoError(t, err)
+		_, err = config.Load("kong.json", bytes.NewReader(data), config.Options{})
+		return err
+	}
+	for _, name := range []string{"a.test", "b.a.test", "A.test.", "*", "*.a.test", "a.*", "b.a.*", "*.b.a.test", "localhost"} {
+		require.NoError(t, load(name), name)
+	}
+	for _, name := range []string{
+		"a.*.test", "*.a.*", "*.*.test", "*a.test", "*.a.test:443", "a.*:443", "a.test:443", "127.0.0.1", "::1", "[::1]", "a^test", ".*",
+	} {
+		require.ErrorContains(t, load(name), "is no server name that clients send", name)
+	}
 }

@@ -15,7 +15,7 @@ import (
 //
 // with the options required, default=V (an element list is separated by spaces), min=N, max=N, oneof=A|B, each=A|B (for the
 // elements of a list), nonempty, secret (never shown), and unsupported (Kong knows it and this module does not: it must be
-// absent, null, its default, or, with off=way.to.N|way.to.M, a map with no number but 0 there). A field without the tag is no part of the file. Pointers are fields that may be absent.
+// absent, null, its default, or, with off=way.to|other.way:V, a map that has 0, or V, at the end of each way). A field without the tag is no part of the file. Pointers are fields that may be absent.
 type schemaField struct {
 	index       int
 	name        string
@@ -30,7 +30,7 @@ type schemaField struct {
 	nonempty    bool
 	secret      bool
 	unsupported bool
-	off         []string // ways to the numbers within that make a map ask for something, unless they are 0
+	off         []string // see isOff
 }
 
 // schemas holds what was read of the tags of a struct.
@@ -199,11 +199,12 @@ func isDefault(n *node, f schemaField) bool {
 	return f.hasDefault && n.text == f.def
 }
 
-// isOff tells whether all numbers within n are absent or 0 to which there are these ways, and n has nothing but what they lead
-// through. Kong writes such maps out in full.
+// isOff tells whether all values within n to which there are these ways are absent, or what the way says, or 0, and n has
+// nothing but what they lead through. Kong writes such maps out in full.
 func isOff(n *node, ways []string) bool {
 	for _, way := range ways {
 		at := n
+		way, off, _ := strings.Cut(way, ":")
 		for step := range strings.SplitSeq(way, ".") {
 			if at != nil && at.kind != kindMap {
 				return false
@@ -212,12 +213,15 @@ func isOff(n *node, ways []string) bool {
 				at = at.get(step)
 			}
 		}
-		if at != nil && (at.kind != kindInt || at.int != 0) {
+		if at != nil && (at.kind >= kindList || at.text != cmp.Or(off, "0")) {
 			return false
 		}
 	}
 	return !slices.ContainsFunc(n.fields, func(f field) bool {
-		return !slices.ContainsFunc(ways, func(way string) bool { return way == f.name || strings.HasPrefix(way, f.name+".") })
+		return f.value.kind != kindNull && !slices.ContainsFunc(ways, func(way string) bool {
+			rest, ok := strings.CutPrefix(way, f.name)
+			return ok && (rest == "" || rest[0] == '.' || rest[0] == ':')
+		})
 	})
 }
 

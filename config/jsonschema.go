@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,7 +135,12 @@ func unsupportedProperty(f schemaField) keywords {
 	case f.off != nil:
 		out[typeKeyword], out["maxItems"], out["additionalProperties"] = []string{"array", typeObject, typeNull}, 0, false
 		for _, way := range f.off {
-			switchedOff(out, strings.Split(way, "."))
+			way, off, _ := strings.Cut(way, ":")
+			var value any
+			if json.Unmarshal([]byte(cmp.Or(off, "0")), &value) != nil {
+				value = off
+			}
+			switchedOff(out, strings.Split(way, "."), value)
 		}
 	case f.typ.Kind() == reflect.Slice || f.typ.Kind() == reflect.Map:
 		out[typeKeyword], out["maxItems"], out["maxProperties"] = []string{"array", typeObject, typeNull}, 0, 0
@@ -148,10 +154,13 @@ func unsupportedProperty(f schemaField) keywords {
 	return out
 }
 
-// switchedOff has a schema allow nothing but 0 at the end of a way; see isOff.
-func switchedOff(schema keywords, way []string) {
+// switchedOff has a schema allow nothing but off at the end of a way; see isOff.
+func switchedOff(schema keywords, way []string, off any) {
 	if len(way) == 0 {
-		schema["enum"] = []any{0, nil}
+		schema["enum"] = []any{nil}
+		if off != nil {
+			schema["enum"] = []any{off, nil}
+		}
 		return
 	}
 	properties, ok := schema["properties"].(keywords)
@@ -164,7 +173,7 @@ func switchedOff(schema keywords, way []string) {
 		inner = keywords{}
 		properties[way[0]] = inner
 	}
-	switchedOff(inner, way[1:])
+	switchedOff(inner, way[1:], off)
 }
 
 // value describes what may stand in a field, or in an element of a list.

@@ -339,3 +339,17 @@ services: [{name: s, host: x, routes: [{name: r, paths: [/], protocols: [https]}
 	require.Equal(t, 426, gatewaytest.Do(gw, r).StatusCode)
 	require.Contains(t, gw.Explain(httptest.NewRequest("GET", "https://x/", nil)).Outcome, "handled by")
 }
+
+// TestEscapes: JSON has escapes that YAML has not.
+func TestEscapes(t *testing.T) {
+	t.Parallel()
+	gw, up := serve(t, `{"_format_version": "3.0", "_comment": "\\ud83e\\/",
+"services": [{"name": "s", "url": "http:\/\/s.internal", "routes": [{"name": "r", "paths": ["\/"], "plugins": [{"name": "key-auth"}]}]}],
+"consumers": [{"username": "\ud83e\uDD8D", "custom_id": "a\u00e9\\ud83e\\udd8d", "keyauth_credentials": [{"key": "k\/x"}]}]}`)
+	require.Equal(t, 200, ask(gw, "GET", "/?apikey=k/x").StatusCode)
+	require.Equal(t, "\U0001F98D", up.Last().Header.Get("X-Consumer-Username"))
+	require.Equal(t, `aé\ud83e\udd8d`, up.Last().Header.Get("X-Consumer-Custom-Id"))
+
+	_, err := config.Load("kong.yml", strings.NewReader(`{"_format_version": "3.0", "consumers": [{"username": "\ud83e"}]}`), config.Options{})
+	require.ErrorContains(t, err, "escape")
+}

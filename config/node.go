@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -159,7 +162,7 @@ func parse(data []byte, p *problems) *node {
 		p.addText(1, fmt.Sprintf("the file has more than %d names, values and lines", maxNodes))
 		return nil
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec := yaml.NewDecoder(bytes.NewReader(yamlEscapes(data)))
 	var root yaml.Node
 	if err := dec.Decode(&root); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -183,6 +186,42 @@ func parse(data []byte, p *problems) *node {
 	}
 	ps := parser{problems: p, open: map[*yaml.Node]bool{}}
 	return ps.node(root.Content[0], &node{}, 0)
+}
+
+// yamlEscapes writes what YAML lacks of JSON in YAML's words: the escaped slash, and the two escapes for a character beyond 16
+// bits.
+func yamlEscapes(data []byte) []byte {
+	has := func(escape string) bool { return bytes.Contains(data, []byte(escape)) }
+	if !has(`\ud`) && !has(`\uD`) && !has(`\/`) || !json.Valid(data) {
+		return data
+	}
+	escape := func(at int) rune { // of four digits; -1 for none
+		if at+6 > len(data) || data[at] != '\\' || data[at+1] != 'u' {
+			return -1
+		}
+		n, err := strconv.ParseUint(string(data[at+2:at+6]), 16, 16)
+		if err != nil {
+			return -1
+		}
+		return rune(n)
+	}
+	out := make([]byte, 0, len(data))
+	for i := 0; i < len(data); i++ {
+		if data[i] != '\\' { // which JSON has in strings only
+			out = append(out, data[i])
+			continue
+		}
+		if r := utf16.DecodeRune(escape(i), escape(i+6)); r != utf8.RuneError {
+			out = fmt.Appendf(out, `\U%08X`, r)
+			i += 11
+			continue
+		}
+		if i++; data[i] != '/' {
+			out = append(out, '\\')
+		}
+		out = append(out, data[i])
+	}
+	return out
 }
 
 // lineOf finds the line in an error of package yaml, which has it in its text only.

@@ -113,7 +113,7 @@ type rateLimiting struct {
 	ErrorCode     int            `kong:"error_code,default=429,min=100,max=599"`
 	ErrorMessage  string         `kong:"error_message,default="`
 	SyncRate      float64        `kong:"sync_rate,default=-1"`
-	Redis         map[string]any `kong:"redis,unsupported"`
+	Redis         map[string]any `kong:"redis,unsupported,off=host:null|port:6379|username:null|password:null|database:0|timeout:2000|ssl:false|ssl_verify:false|server_name:null"`
 }
 
 // limits lists the periods that are set, the shortest first.

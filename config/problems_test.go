@@ -269,10 +269,12 @@ func TestGoodFiles(t *testing.T) {
 		"exported": "_format_version: \"3.0\"\nupstreams:\n- name: a\n  healthchecks:\n    threshold: 0\n" +
 			"    active: {type: http, timeout: 1, concurrency: 10, http_path: /, healthy: {interval: 0, successes: 0, http_statuses: [200, 302]}, unhealthy: {interval: 0, timeouts: 0}}\n" +
 			"    passive: {type: http, healthy: {successes: 0}, unhealthy: {http_failures: 0, tcp_failures: 0, timeouts: 0, http_statuses: [429]}}\n",
-		"anchors":    "_format_version: \"3.0\"\n_comment: &t [a, b]\nservices: [{name: a, host: b, tags: *t}, {name: c, host: d, tags: *t}]\n",
-		"end":        "_format_version: \"3.0\"\n...\n",
-		"disabled":   "_format_version: \"3.0\"\nplugins: [{name: jwt, enabled: false}]\n",
-		"large date": "_format_version: \"3.0\"\nservices: [{name: a, host: b, created_at: 1422386534}]\n",
+		"pairs":          `{"_format_version": "3.0", "_comment": "\\ud83e", "consumers": [{"username": "\ud83e\uDD8D\/"}]}`,
+		"exported redis": "_format_version: \"3.0\"\nplugins: [{name: rate-limiting, config: {minute: 1, redis: {host: null, port: 6379, database: 0, timeout: 2000, ssl: false, password: ~}}}]\n",
+		"anchors":        "_format_version: \"3.0\"\n_comment: &t [a, b]\nservices: [{name: a, host: b, tags: *t}, {name: c, host: d, tags: *t}]\n",
+		"end":            "_format_version: \"3.0\"\n...\n",
+		"disabled":       "_format_version: \"3.0\"\nplugins: [{name: jwt, enabled: false}]\n",
+		"large date":     "_format_version: \"3.0\"\nservices: [{name: a, host: b, created_at: 1422386534}]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -459,6 +461,9 @@ func TestWithoutEffect(t *testing.T) {
 		"upstreams: [{name: u, targets: [{target: 'a.test:1'}], healthchecks: 5}]": "healthchecks",
 		"upstreams: [{name: u, healthchecks: {active: {healthy: {interval: 5}}}}]": "healthchecks",
 		"upstreams: [{name: u, healthchecks: {passive: {unhealthy: 0}}}]":          "healthchecks",
+		"plugins: [{name: rate-limiting, config: {minute: 1, redis: {host: h}}}]":  "redis",
+		"plugins: [{name: rate-limiting, config: {minute: 1, redis: {host: {}}}}]": "redis",
+		"services: [{name: a, host: 'a.test/b', routes: [{paths: [/]}]}]":          "services[0].host: found \"a.test/b\": is no host; a path goes into path",
 		"upstreams: [{name: u, healthchecks: {passiv: {}}}]":                       "healthchecks",
 	} {
 		_, err := load(text + "\n")
