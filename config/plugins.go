@@ -114,6 +114,17 @@ type rateLimiting struct {
 	ErrorMessage  string         `kong:"error_message,default="`
 	SyncRate      float64        `kong:"sync_rate,default=-1"`
 	Redis         map[string]any `kong:"redis,unsupported,off=host:null|port:6379|username:null|password:null|database:0|timeout:2000|ssl:false|ssl_verify:false|server_name:null"`
+
+	// What was written before there was redis, and is exported beside it.
+	RedisHost       string `kong:"redis_host,unsupported"`
+	RedisPort       int    `kong:"redis_port,default=6379,unsupported"`
+	RedisUsername   string `kong:"redis_username,unsupported"`
+	RedisPassword   string `kong:"redis_password,secret,unsupported"`
+	RedisDatabase   int    `kong:"redis_database,default=0,unsupported"`
+	RedisTimeout    int    `kong:"redis_timeout,default=2000,unsupported"`
+	RedisSSL        bool   `kong:"redis_ssl,unsupported"`
+	RedisSSLVerify  bool   `kong:"redis_ssl_verify,unsupported"`
+	RedisServerName string `kong:"redis_server_name,unsupported"`
 }
 
 // limits lists the periods that are set, the shortest first.

@@ -270,7 +270,7 @@ func TestGoodFiles(t *testing.T) {
 			"    active: {type: http, timeout: 1, concurrency: 10, http_path: /, healthy: {interval: 0, successes: 0, http_statuses: [200, 302]}, unhealthy: {interval: 0, timeouts: 0}}\n" +
 			"    passive: {type: http, healthy: {successes: 0}, unhealthy: {http_failures: 0, tcp_failures: 0, timeouts: 0, http_statuses: [429]}}\n",
 		"pairs":          `{"_format_version": "3.0", "_comment": "\\ud83e", "consumers": [{"username": "\ud83e\uDD8D\/"}]}`,
-		"exported redis": "_format_version: \"3.0\"\nplugins: [{name: rate-limiting, config: {minute: 1, redis: {host: null, port: 6379, database: 0, timeout: 2000, ssl: false, password: ~}}}]\n",
+		"exported redis": "_format_version: \"3.0\"\nplugins: [{name: rate-limiting, config: {minute: 1, redis: {host: null, port: 6379, database: 0, timeout: 2000, ssl: false, password: ~}, redis_port: 6379, redis_host: null, redis_ssl: false}}]\n",
 		"anchors":        "_format_version: \"3.0\"\n_comment: &t [a, b]\nservices: [{name: a, host: b, tags: *t}, {name: c, host: d, tags: *t}]\n",
 		"end":            "_format_version: \"3.0\"\n...\n",
 		"disabled":       "_format_version: \"3.0\"\nplugins: [{name: jwt, enabled: false}]\n",
