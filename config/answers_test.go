@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -158,7 +159,12 @@ services:
 - {name: nowhere, url: "http://nowhere.invalid", routes: [{name: nowhere, hosts: [nowhere.test]}]}
 - {name: none, host: none, routes: [{name: none, hosts: [none.test]}]}
 upstreams: [{name: none}]
-`), config.Options{Headers: config.Headers{UpstreamStatus: true}})
+`), config.Options{Headers: config.Headers{UpstreamStatus: true}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if strings.HasPrefix(address, "nowhere.") {
+			return nil, &net.DNSError{Err: "no such host", Name: "nowhere.invalid", IsNotFound: true}
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}})
 	require.NoError(t, err)
 	gw, err := gateway.New(s.Gateway)
 	require.NoError(t, err)
