@@ -374,7 +374,7 @@ func targetsOf(up *upstream, scheme string) []balancer.Target {
 func (b *builder) warnf(n *node, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if n.holdsVault() { // what it stands for may be quoted
-		text = quoted.ReplaceAllString(text, "…")
+		text = unquoted(text)
 	}
 	b.out.Warnings = append(b.out.Warnings, fmt.Sprintf("%s:%d:%d: ", b.d.problems.file, n.line, n.column)+onOneLine(text))
 }

@@ -77,7 +77,7 @@ func (p *problems) add(n *node, found, problem, remedy string) {
 		return
 	}
 	if n.holdsVault() { // what it stands for may be quoted
-		problem, remedy = quoted.ReplaceAllString(problem, "…"), quoted.ReplaceAllString(remedy, "…")
+		problem, remedy = unquoted(problem), unquoted(remedy)
 	}
 	e := Error{
 		File: p.file, Line: n.line, Column: n.column, Path: n.path(),
@@ -93,10 +93,10 @@ func (p *problems) add(n *node, found, problem, remedy string) {
 	}
 }
 
-// quoted finds what messages quote. What is between backticks may hold some.
-//
-//nolint:gochecknoglobals // a constant
-var quoted = regexp.MustCompile(`(?s)"(?:[^"\\]|\\.)*"|` + "`.*`")
+// unquoted leaves out of a message what it quotes. What is between backticks may hold some.
+func unquoted(text string) string {
+	return regexp.MustCompile(`(?s)"(?:[^"\\]|\\.)*"|`+"`.*`").ReplaceAllString(text, "…")
+}
 
 // hide takes out of what was reported of a value that it is a credential.
 func (p *problems) hide(n *node) {

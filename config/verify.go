@@ -33,7 +33,7 @@ func (b *builder) verify() {
 			n, text = place.of(text, field)
 		}
 		if vault {
-			text = quoted.ReplaceAllString(text, "…")
+			text = unquoted(text)
 		}
 		if f.Warning {
 			if f.Kind == gateway.UnauthenticatedRoute {
