@@ -112,7 +112,7 @@ consumers: [{username: ann, keyauth_credentials: [{key: ann-key}]}]
 func TestSelfSigned(t *testing.T) {
 	t.Parallel()
 	addrs := started(t, "-config", file(t, "_format_version: \"3.0\"\n"), "-listen", "", "-tls-listen", "[::1]:0")
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it is what the test is about
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	t.Cleanup(client.CloseIdleConnections)
 	res, err := client.Get(addrs[0])
 	require.NoError(t, err)
