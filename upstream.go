@@ -125,7 +125,7 @@ type Upstream struct {
 	timeouts  Timeouts
 	transport transport.Transport
 	proxy     *proxy.Proxy
-	guarded   http.Handler // serve behind a default Entry
+	guarded   func() http.Handler // serve behind a default Entry
 
 	inFlight atomic.Int64 // requests, and closing once Close was called
 	once     sync.Once
@@ -151,8 +151,6 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 			errs = append(errs, fmt.Errorf("gateway: UpstreamConfig.Outbound[%d] returned a nil http.RoundTripper", failed))
 		}
 	}
-	entry, err := policy.NewEntry(policy.EntryConfig{StrictPath: true}) // a mux outside has routed
-	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -160,7 +158,9 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
 		timeouts: c.Timeouts, transport: t, proxy: proxy.New(), idle: make(chan struct{}),
 	}
-	u.guarded = entry.Wrap(http.HandlerFunc(u.serve))
+	u.guarded = sync.OnceValue(func() http.Handler { // few need it
+		return policy.Must(policy.NewEntry(policy.EntryConfig{StrictPath: true})).Wrap(http.HandlerFunc(u.serve)) // a mux outside has routed
+	})
 	return u, nil
 }
 
@@ -312,7 +312,7 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer u.leave()
 	if policy.ExchangeFrom(r.Context()).Path() == "" {
-		u.guarded.ServeHTTP(w, r)
+		u.guarded().ServeHTTP(w, r)
 		return
 	}
 	u.serve(w, r)

@@ -179,7 +179,7 @@ func (c *Call) announced(res *http.Response) []string {
 }
 
 func (c *Call) mayTrail(name string) bool {
-	return !c.proxy.trailers.Contains(name) && !strings.HasPrefix(name, "X-Forwarded-")
+	return !untrailed.Contains(name) && !strings.HasPrefix(name, "X-Forwarded-")
 }
 
 // trailer writes the trailers, announced or not, in the way net/http has for those it did not know of before.

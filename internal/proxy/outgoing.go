@@ -96,7 +96,7 @@ func (c *Call) undo(out *http.Request, target *url.URL) {
 	}
 	for name := range out.Header {
 		// The client's Proxy-Authorization has gone before: what is there is for a target that asks for it.
-		if key := http.CanonicalHeaderKey(name); hopByHop(key) && key != "Proxy-Authorization" || framing(key) || c.proxy.owned.Contains(name) {
+		if key := http.CanonicalHeaderKey(name); hopByHop(key) && key != "Proxy-Authorization" || framing(key) || owned.Contains(name) {
 			delete(out.Header, name)
 		}
 	}

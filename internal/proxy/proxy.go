@@ -13,18 +13,23 @@ const bufferSize = 32 << 10
 
 // Proxy is what all calls share. It is safe for concurrent use.
 type Proxy struct {
-	owned    canonical.NameSet // request fields only the gateway sets
-	trailers canonical.NameSet // fields that must not arrive as trailers
-	buffers  sync.Pool         // *[bufferSize]byte
+	buffers sync.Pool // *[bufferSize]byte
 }
 
 // New returns a Proxy.
 func New() *Proxy {
-	p := &Proxy{owned: canonical.NewNameSet(ownedFields()...)}
-	p.trailers = canonical.NewNameSet(append(ownedFields(), notInTrailers[:]...)...)
+	p := &Proxy{}
 	p.buffers.New = func() any { return new([bufferSize]byte) }
 	return p
 }
+
+// owned are the request fields only the gateway sets, untrailed those that must not arrive as trailers.
+//
+//nolint:gochecknoglobals // fixed tables
+var (
+	owned     = canonical.NewNameSet(ownedFields()...)
+	untrailed = canonical.NewNameSet(append(ownedFields(), notInTrailers[:]...)...)
+)
 
 // Call is one client request on its way through an upstream. It belongs to the goroutine that serves the request.
 type Call struct {
