@@ -140,14 +140,17 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	errs := c.check()
 	pool, err := c.pool()
 	errs = append(errs, err)
-	base := transport.NewStandard(transport.Config{
+	settings := transport.Config{
 		TLS: c.TLS, Dial: c.Dial, MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout,
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0),
-	})
-	var t transport.Transport = base
-	if !containsNil(c.Outbound) {
+	}
+	var t transport.Transport
+	switch {
+	case len(c.Outbound) == 0:
+		t = transport.NewDirect(settings)
+	case !containsNil(c.Outbound): // a round tripper may keep an answer, which a Direct does not allow
 		var failed int
-		if t, failed = transport.Through(base, c.Outbound); failed >= 0 {
+		if t, failed = transport.Through(transport.NewStandard(settings), c.Outbound); failed >= 0 {
 			errs = append(errs, fmt.Errorf("gateway: UpstreamConfig.Outbound[%d] returned a nil http.RoundTripper", failed))
 		}
 	}

@@ -1,0 +1,193 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+)
+
+// framing says where the body of an answer ends.
+type framing uint8
+
+const (
+	empty framing = iota
+	sized
+	chunked
+	untilClose
+)
+
+// answer is the body of an answer, as it arrives.
+type answer struct {
+	c       *wire
+	framing framing
+	left    int64 // of a sized body, or of a chunk
+	chunk   chunkState
+	excess  int64 // bytes of chunks that are not data
+	done    bool  // the end was read
+	last    bool  // the connection is not used after it
+	err     error
+}
+
+// maxInformational is how many informational answers may come before the final one.
+const maxInformational = 64
+
+var (
+	errHeadTooLarge  = errors.New("the head of the answer is too large")
+	errInformational = errors.New("the target sends informational answers without end")
+)
+
+// readHead reads the head of the final answer.
+func (c *wire) readHead(method string) error {
+	budget := c.pool.d.maxHeader
+	for range maxInformational {
+		n, err := c.fillHead(budget)
+		if err != nil {
+			return err
+		}
+		c.body = answer{c: c}
+		err = c.parseHead(c.in[c.from:c.from+n], method)
+		budget -= n
+		c.from += n
+		if err != nil {
+			return &Error{Code: InvalidResponse, Err: err}
+		}
+		if c.res.StatusCode >= http.StatusOK {
+			return nil
+		}
+	}
+	return &Error{Code: InvalidResponse, Err: errInformational}
+}
+
+// fillHead reads until a whole head is in the buffer, and returns its length.
+func (c *wire) fillHead(most int) (int, error) {
+	for searched := 0; ; {
+		if n := headEnd(c.in[c.from:c.to], searched); n > 0 {
+			if n > most {
+				return 0, &Error{Code: InvalidResponse, Err: errHeadTooLarge}
+			}
+			return n, nil
+		}
+		pending := c.in[c.from:c.to]
+		if n := min(len(pending), len(version)); string(pending[:n]) != version[:n] {
+			return 0, &Error{Code: InvalidResponse, Err: errStatusLine}
+		}
+		if searched = max(len(pending)-3, 0); len(pending) > most {
+			return 0, &Error{Code: InvalidResponse, Err: errHeadTooLarge}
+		}
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// headEnd returns the length of the head that b begins with, with the empty line at its end; 0 when that is not there yet.
+// The first from bytes are known to hold no such end.
+func headEnd(b []byte, from int) int {
+	for {
+		i := bytes.IndexByte(b[from:], '\n')
+		if i < 0 {
+			return 0
+		}
+		from += i + 1
+		switch {
+		case from < len(b) && b[from] == '\n':
+			return from + 1
+		case from+1 < len(b) && b[from] == '\r' && b[from+1] == '\n':
+			return from + 2
+		}
+	}
+}
+
+// Read implements [io.Reader].
+func (b *answer) Read(p []byte) (int, error) {
+	switch {
+	case b.err != nil:
+		return 0, b.err
+	case b.done:
+		return 0, io.EOF
+	case len(p) == 0:
+		return 0, nil
+	}
+	var n int
+	var err error
+	switch b.framing {
+	case empty:
+		err = io.EOF
+	case sized:
+		n, err = b.c.read(p[:min(int64(len(p)), b.left)])
+		if b.left -= int64(n); b.left == 0 && (err == nil || err == io.EOF) { //nolint:errorlint // a wrapped EOF is not the end
+			err = io.EOF
+		} else if err == io.EOF { //nolint:errorlint // likewise
+			err = io.ErrUnexpectedEOF
+		}
+	case chunked:
+		n, err = b.readChunked(p)
+	case untilClose:
+		n, err = b.c.read(p)
+	}
+	switch {
+	case err == nil:
+	case err == io.EOF: //nolint:errorlint // a wrapped EOF is not the end
+		b.done = true
+	default:
+		err = b.c.truncated(err)
+		b.err = err
+	}
+	return n, err
+}
+
+// truncated explains why a body ended early.
+func (c *wire) truncated(err error) error {
+	c.mu.Lock()
+	cause := c.cause
+	c.mu.Unlock()
+	switch {
+	case cause == Canceled:
+		ctxErr := c.ctx.Err()
+		return &Error{Code: endOf(ctxErr), Err: ctxErr}
+	case cause != "" && cause != ConnectionReset:
+		return &Error{Code: cause, Err: err}
+	case cause == "" && errors.Is(err, os.ErrDeadlineExceeded):
+		return &Error{Code: IdleLimit, Err: err}
+	}
+	return &Error{Code: Truncated, Err: err}
+}
+
+// read reads what is in the buffer, or else from the connection.
+func (c *wire) read(p []byte) (int, error) {
+	if c.from < c.to {
+		n := copy(p, c.in[c.from:c.to])
+		c.from += n
+		return n, nil
+	}
+	if err := c.await(c.limits.Idle); err != nil {
+		return 0, err
+	}
+	c.waiting.Store(true)
+	defer c.waiting.Store(false)
+	if len(p) >= len(c.in) {
+		return c.Conn.Read(p)
+	}
+	if err := c.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, c.in[c.from:c.to])
+	c.from += n
+	return n, nil
+}
+
+// Close implements [io.Closer]. It may be called more than once, by the goroutine that reads.
+func (b *answer) Close() error {
+	c := b.c
+	if c == nil {
+		return nil
+	}
+	keep := (b.done || b.framing == empty) && b.err == nil && !b.last
+	b.c = nil
+	d := c.pool.d
+	c.finish(keep)
+	d.leave()
+	return nil
+}

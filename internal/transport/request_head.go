@@ -1,0 +1,121 @@
+package transport
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/internal/canonical"
+)
+
+var (
+	errMethod = errors.New("the method is not a token")
+	errHost   = errors.New("the host cannot be sent")
+	errTarget = errors.New("the path or the query cannot be sent")
+	errField  = errors.New("a header field cannot be sent")
+)
+
+// writeHead makes the head of a request in c.out. What decides where the message ends is written from what it is, and never
+// from the header.
+func (c *wire) writeHead(out *http.Request, streamed bool) error {
+	b := c.out[:0]
+	method := out.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	if !canonical.Token(method) {
+		return errMethod
+	}
+	b = append(append(b, method...), ' ')
+	var err error
+	if b, err = appendTarget(b, out.URL); err != nil {
+		return err
+	}
+	host := out.Host
+	if host == "" {
+		host = out.URL.Host
+	}
+	if !isHost(host) {
+		return errHost
+	}
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, host...), "\r\n"...)
+	for name, values := range out.Header {
+		if len(values) == 0 || frames(name) {
+			continue
+		}
+		if !canonical.Token(name) {
+			return errField
+		}
+		for _, v := range values {
+			if !canonical.FieldValue(v) {
+				return errField
+			}
+			b = append(append(b, name...), ": "...)
+			b = append(append(b, strings.Trim(v, " \t")...), "\r\n"...)
+		}
+	}
+	switch {
+	case streamed && out.ContentLength < 0:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case out.ContentLength > 0 && out.Body != nil && out.Body != http.NoBody:
+		b = append(b, "Content-Length: "...)
+		b = append(strconv.AppendInt(b, out.ContentLength, 10), "\r\n"...)
+	case method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch:
+		b = append(b, "Content-Length: 0\r\n"...) // RFC 9110 section 8.6
+	}
+	c.out = append(b, "\r\n"...)
+	return nil
+}
+
+// frames reports whether a field, in whatever spelling, says where a message ends or goes.
+func frames(name string) bool {
+	switch len(name) {
+	case len("Host"):
+		return strings.EqualFold(name, "Host")
+	case len("Trailer"):
+		return strings.EqualFold(name, "Trailer")
+	case len("Content-Length"):
+		return strings.EqualFold(name, "Content-Length")
+	case len("Transfer-Encoding"):
+		return strings.EqualFold(name, "Transfer-Encoding")
+	}
+	return false
+}
+
+// appendTarget writes path and query as they stand in a request line.
+func appendTarget(b []byte, u *url.URL) ([]byte, error) {
+	start := len(b)
+	path := u.EscapedPath()
+	if !strings.HasPrefix(path, "/") {
+		b = append(b, '/')
+	}
+	b = append(b, path...)
+	if u.RawQuery != "" || u.ForceQuery {
+		b = append(append(b, '?'), u.RawQuery...)
+	}
+	for _, c := range b[start:] {
+		if c <= ' ' || c == 0x7f || c == '#' {
+			return b, errTarget
+		}
+	}
+	return b, nil
+}
+
+// isHost reports whether host can stand in a Host field without being taken for something else.
+func isHost(host string) bool {
+	if host == "" {
+		return false
+	}
+	for i := range len(host) {
+		switch c := host[i]; {
+		case c <= ' ' || c >= 0x7f:
+			return false
+		case c == '/' || c == '\\' || c == '?' || c == '#' || c == '@' || c == ',':
+			return false
+		}
+	}
+	return true
+}

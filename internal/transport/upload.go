@@ -1,0 +1,153 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	uploadBuffer = 32 << 10
+	// chunkRoom is the room for the size of a chunk in front of it, and chunkEnd what stands behind it.
+	chunkRoom = 8
+	chunkEnd  = "\r\n"
+)
+
+// uploadBuffers are buffers for request bodies on their way.
+//
+//nolint:gochecknoglobals // buffers of any transport
+var uploadBuffers = sync.Pool{New: func() any { return new([chunkRoom + uploadBuffer + len(chunkEnd)]byte) }}
+
+var (
+	errShortBody = errors.New("the request body is shorter than its declared length")
+	errBodyRead  = errors.New("the request body could not be read")
+)
+
+// startUpload sends body on a goroutine of its own; length is negative when none was declared.
+func (c *wire) startUpload(body io.ReadCloser, length int64) {
+	sent := make(chan struct{})
+	c.mu.Lock()
+	c.upload, c.sent, c.begun, c.uploaded, c.asking = body, sent, time.Now(), 0, false
+	cut, which, limit := c.cause != "", c.number, c.limits.FirstByte
+	c.mu.Unlock()
+	if cut { // nobody has told the body
+		_ = body.Close()
+	}
+	c.pool.uploading(c)
+	go func() {
+		defer close(sent)
+		if err := c.sendBody(body, length, limit); err != nil {
+			c.cut(ConnectionReset, which)
+		}
+	}()
+}
+
+// sendBody sends body to its end. It returns an error when the client's side failed; when the target's did, the head of an
+// answer may still be on its way.
+func (c *wire) sendBody(body io.ReadCloser, length int64, limit time.Duration) error {
+	buf, _ := uploadBuffers.Get().(*[chunkRoom + uploadBuffer + len(chunkEnd)]byte)
+	defer uploadBuffers.Put(buf)
+	left := length
+	for {
+		if !c.ask() {
+			return nil
+		}
+		n, err := body.Read(buf[chunkRoom : chunkRoom+uploadBuffer])
+		if c.asked(n, limit) != nil {
+			return nil // the exchange was cut
+		}
+		if length >= 0 {
+			if left -= int64(n); left < 0 {
+				return errLong
+			}
+		}
+		if n > 0 {
+			data := buf[chunkRoom : chunkRoom+n]
+			if length < 0 {
+				data = asChunk(buf[:], n)
+			}
+			if _, failed := c.Conn.Write(data); failed != nil {
+				c.hurry()
+				return nil
+			}
+		}
+		switch {
+		case err == nil:
+		case err != io.EOF: //nolint:errorlint // a wrapped EOF is not the end
+			return errBodyRead
+		case left > 0:
+			return errShortBody
+		default:
+			if length < 0 {
+				if _, failed := io.WriteString(c.Conn, "0\r\n\r\n"); failed != nil {
+					c.hurry()
+					return nil
+				}
+			}
+			_ = body.Close()
+			c.mu.Lock()
+			c.whole = true
+			c.mu.Unlock()
+			return nil
+		}
+	}
+}
+
+// asChunk makes a chunk of the n bytes behind chunkRoom.
+func asChunk(buf []byte, n int) []byte {
+	var size [chunkRoom]byte
+	digits := strconv.AppendInt(size[:0], int64(n), 16)
+	start := chunkRoom - len(digits) - len(chunkEnd)
+	copy(buf[start:], digits)
+	copy(buf[chunkRoom-len(chunkEnd):], chunkEnd)
+	return append(buf[start:chunkRoom+n], chunkEnd...)
+}
+
+// ask notes that the client is waited for, which is not the target's fault. It reports false when the exchange was cut.
+func (c *wire) ask() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking = true
+	if c.headed {
+		return c.cause == ""
+	}
+	return c.awaitLocked(0) == nil
+}
+
+// asked notes that the client has sent n bytes.
+func (c *wire) asked(n int, limit time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking = false
+	c.uploaded += int64(n)
+	if c.headed {
+		if c.cause != "" {
+			return errCut
+		}
+		return nil
+	}
+	return c.awaitLocked(limit)
+}
+
+// hurry is called when the target does not take the body any more: it may have answered before it closed its side.
+func (c *wire) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.headed {
+		_ = c.awaitLocked(earlyAnswer)
+	}
+}
+
+// inVain tells whether the exchange holds its connection while its client is too slow, and which it is.
+func (c *wire) inVain(now time.Time) (exchange uint64, rate float64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := now.Sub(c.begun)
+	if !c.running || c.upload == nil || !c.asking || c.headed || c.cause != "" || since < shedHeld {
+		return 0, 0, false
+	}
+	rate = float64(c.uploaded) / since.Seconds()
+	return c.number, rate, rate < shedRate
+}

@@ -1,0 +1,315 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// wire is a connection over which one exchange after the other speaks HTTP/1.1. What an exchange needs belongs to it and is
+// used again: its buffers, and the answer.
+type wire struct {
+	net.Conn
+
+	pool   *pool
+	under  *socket // nil where it cannot be looked into
+	cancel func()  // cut with Canceled, made once
+	since  time.Time
+	used   bool // an exchange before went well
+
+	in        []byte // what was read and not taken yet is in[from:to]
+	from, to  int
+	out       []byte // the head of the request, and a small body behind it
+	armed     time.Time
+	res       http.Response
+	body      answer
+	transfers [1]string // TransferEncoding of the answer
+
+	// Of the exchange.
+	ctx    context.Context
+	limits Limits
+	stop   func() bool // disarms the cancellation
+	total  *time.Timer // nil without Limits.Deadline
+
+	waiting atomic.Bool // the body of the answer is waited for
+
+	mu       sync.Mutex
+	number   uint64 // counts the exchanges
+	running  bool
+	cause    string        // why it was cut
+	headed   bool          // the head of the answer is there
+	upload   io.ReadCloser // the request body that is on its way; nil when there is none
+	sent     chan struct{} // closed when nobody reads it any more
+	asking   bool          // the client is waited for
+	begun    time.Time     // when the upload began
+	uploaded int64
+	whole    bool // the upload reached its end
+}
+
+const (
+	wireBuffer = 4 << 10
+	// keptOut is the largest buffer for requests that is kept between exchanges.
+	keptOut = maxInline + 8<<10
+)
+
+func newWire(raw net.Conn, p *pool) *wire {
+	c := &wire{Conn: raw, pool: p, in: make([]byte, wireBuffer)}
+	if s, ok := raw.(syscall.Conn); ok {
+		c.under = newSocket(s)
+	}
+	c.cancel = func() { c.cut(Canceled, 0) }
+	c.body.c = c
+	c.res.Header = make(http.Header, 16)
+	return c
+}
+
+// look reports whether an idle connection is in the state to send a request: what a target sends between two exchanges is
+// nobody's answer.
+func (c *wire) look() bool {
+	if c.from != c.to {
+		return false
+	}
+	waiting, ended := c.under.peek()
+	return !waiting && !ended
+}
+
+// aLongTimeAgo ends every read and write.
+var aLongTimeAgo = time.Unix(1, 0)
+
+var errCut = errors.New("transport: the exchange was ended")
+
+// cut ends the exchange; which, when it is not 0, is the one that is meant. It may be called from any goroutine.
+func (c *wire) cut(code string, which uint64) {
+	c.mu.Lock()
+	if !c.running || c.cause != "" || which != 0 && which != c.number {
+		c.mu.Unlock()
+		return
+	}
+	c.cause = code
+	_ = c.Conn.SetDeadline(aLongTimeAgo) // it fails on a closed connection only
+	upload, headed, receiver := c.upload, c.headed, c.limits.Receiver
+	c.mu.Unlock()
+	if upload != nil {
+		_ = upload.Close()
+	}
+	if headed && receiver != nil && code != Canceled && code != ConnectionReset {
+		receiver.Cut()
+	}
+}
+
+// expire is called when Limits.Deadline has come.
+func (c *wire) expire(which uint64) {
+	c.mu.Lock()
+	client := c.asking || c.headed && !c.waiting.Load()
+	c.mu.Unlock()
+	if client {
+		c.cut(ClientTooSlow, which)
+		return
+	}
+	c.cut(TotalLimit, which)
+}
+
+// slack is by how much a limit may be exceeded, as a share of it: deadlines are set anew only when they would be too early.
+const slack = 16
+
+// await bounds the next wait for the target. It fails when the exchange was cut.
+func (c *wire) await(limit time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.awaitLocked(limit)
+}
+
+func (c *wire) awaitLocked(limit time.Duration) error {
+	if c.cause != "" {
+		return errCut
+	}
+	if limit <= 0 {
+		if c.armed.IsZero() {
+			return nil
+		}
+		c.armed = time.Time{}
+		return c.Conn.SetDeadline(c.armed)
+	}
+	due := time.Now().Add(limit)
+	if !c.armed.IsZero() && !c.armed.Before(due) && c.armed.Sub(due) <= limit/slack {
+		return nil
+	}
+	c.armed = due.Add(limit / slack)
+	return c.Conn.SetDeadline(c.armed)
+}
+
+// begin readies the connection for an exchange.
+func (c *wire) begin(ctx context.Context, l Limits) {
+	c.mu.Lock()
+	c.number++
+	c.running, c.cause, c.headed, c.sent, c.upload, c.whole = true, "", false, nil, nil, false
+	c.ctx, c.limits = ctx, l
+	which := c.number
+	c.mu.Unlock()
+	if c.pool.d.life.Err() != nil { // Close has gone by already
+		c.cut(Closed, which)
+	}
+	c.stop = context.AfterFunc(ctx, c.cancel)
+	if !l.Deadline.IsZero() {
+		c.total = time.AfterFunc(time.Until(l.Deadline), func() { c.expire(which) })
+	}
+}
+
+// finish ends the exchange. The connection is kept only when nobody can touch it any more: the cancellation is disarmed
+// first, and one that runs already is as good as one that has run.
+func (c *wire) finish(keep bool) {
+	if !c.stop() {
+		keep = false
+	}
+	if c.total != nil {
+		keep = c.total.Stop() && keep
+		c.total = nil
+	}
+	c.mu.Lock()
+	c.running = false
+	keep = keep && c.cause == ""
+	upload, sent := c.upload, c.sent
+	c.mu.Unlock()
+	if sent != nil {
+		select {
+		case <-sent:
+		default: // the target does not want the rest
+			keep = false
+			_ = upload.Close()
+			_ = c.Conn.SetDeadline(aLongTimeAgo)
+			<-sent
+		}
+		c.pool.uploaded(c)
+		c.mu.Lock()
+		keep = keep && c.whole
+		c.mu.Unlock()
+	}
+	c.mu.Lock()
+	c.ctx, c.stop, c.limits, c.upload = nil, nil, Limits{}, nil
+	c.mu.Unlock()
+	clear(c.res.Header)
+	c.res = http.Response{Header: c.res.Header}
+	if keep && c.from == c.to {
+		c.used, c.from, c.to = true, 0, 0
+		if cap(c.out) > keptOut {
+			c.out = nil
+		}
+		if len(c.in) > wireBuffer {
+			c.in = make([]byte, wireBuffer)
+		}
+		c.pool.put(c)
+	} else {
+		c.pool.drop(c)
+	}
+}
+
+// exchange sends out and returns the head of its answer; when it fails the connection is given up. A body that is not nil
+// and not in inline is sent by a goroutine, while the answer is waited for and passed on.
+func (c *wire) exchange(out *http.Request, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
+	c.begin(out.Context(), l)
+	streamed := body != nil && inline == nil
+	if err := c.writeHead(out, streamed); err != nil {
+		return nil, c.fail(&Error{Code: InvalidRequest, Err: err})
+	}
+	c.out = append(c.out, inline...)
+	err := c.await(l.FirstByte)
+	if err == nil {
+		_, err = c.Conn.Write(c.out)
+	}
+	if err != nil && !isBroken(err) {
+		return nil, c.fail(c.failure(err, false))
+	}
+	cutShort := err
+	if cutShort != nil { // the target may have answered before it closed its side
+		_ = c.await(earlyAnswer)
+	} else if streamed {
+		c.startUpload(body, out.ContentLength)
+	}
+	if err := c.readHead(out.Method); err != nil {
+		if cutShort != nil {
+			err = cutShort
+		}
+		return nil, c.fail(c.failure(err, c.to > 0))
+	}
+	c.mu.Lock()
+	c.headed = true
+	cause := c.cause
+	c.mu.Unlock()
+	if cause != "" {
+		return nil, c.fail(c.failure(errCut, true))
+	}
+	if cutShort != nil {
+		c.body.last = true
+	}
+	c.res.Request = out
+	return &c.res, nil
+}
+
+// fail gives the connection up, and returns e.
+func (c *wire) fail(e *Error) *Error {
+	c.finish(false)
+	return e
+}
+
+// isBroken tells whether the target has ended the connection.
+func isBroken(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrClosedPipe)
+}
+
+// failure explains why there is no answer; some of it came when partly is set.
+func (c *wire) failure(err error, partly bool) *Error {
+	c.mu.Lock()
+	cause := c.cause
+	c.mu.Unlock()
+	var known *Error
+	switch {
+	case cause == Canceled:
+		ctxErr := c.ctx.Err()
+		return &Error{Code: endOf(ctxErr), Err: ctxErr}
+	case cause != "":
+		return &Error{Code: cause, Err: err}
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &Error{Code: FirstByteLimit, Err: err}
+	case isReset(err) && c.used && !partly:
+		return &Error{Code: StaleConnection, Err: err}
+	case isReset(err):
+		return &Error{Code: ConnectionReset, Err: err}
+	default:
+		return &Error{Code: InvalidResponse, Err: err}
+	}
+}
+
+// fill reads more of what the target sends.
+func (c *wire) fill() error {
+	if c.from == c.to {
+		c.from, c.to = 0, 0
+	}
+	if c.to == len(c.in) {
+		if c.from > 0 {
+			c.to = copy(c.in, c.in[c.from:c.to])
+			c.from = 0
+		} else {
+			c.in = append(c.in, make([]byte, len(c.in))...)
+		}
+	}
+	n, err := c.Conn.Read(c.in[c.to:])
+	c.to += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = errNothing
+	}
+	return err
+}
+
+var errNothing = errors.New("transport: a read gave neither bytes nor an error")
