@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"strings"
 )
 
 // chunkState is what comes next of a chunked body.
@@ -22,6 +24,8 @@ const (
 	// maxExcess bounds the bytes that are not data, beyond a fair share for each chunk: a target could otherwise keep us
 	// busy with extensions.
 	maxExcess = 16 << 10
+	// maxTrailer bounds the trailers.
+	maxTrailer = 4 << 10
 )
 
 var (
@@ -95,7 +99,7 @@ func (c *wire) hasLine() bool { return bytes.IndexByte(c.in[c.from:c.to], '\n') 
 // hasTrailer tells whether what follows the last chunk is in the buffer.
 func (c *wire) hasTrailer() bool {
 	b := c.in[c.from:c.to]
-	return len(b) >= 2 && b[0] == '\r' && b[1] == '\n' || headEnd(b, 0) > 0
+	return bytes.HasPrefix(b, []byte(chunkEnd)) || bytes.Contains(b, []byte("\r\n\r\n"))
 }
 
 // expect takes text from what the target sends.
@@ -196,30 +200,32 @@ func (b *answer) readTrailer() error {
 		c.from += 2
 		return io.EOF
 	}
-	for searched := 0; ; {
+	for {
 		pending := c.in[c.from:c.to]
-		n := headEnd(pending, searched)
-		if max(n, len(pending)) > c.pool.d.maxHeader && (n == 0 || n > c.pool.d.maxHeader) {
-			return errTrailer
-		}
-		if n > 0 {
-			fields := make(http.Header)
-			if err := parseFields(string(pending[:n]), fields, nil); err != nil {
+		n := bytes.Index(pending, []byte("\r\n\r\n")) + 4
+		switch {
+		case n < 4 && len(pending) <= maxTrailer:
+			if err := c.more(); err != nil {
 				return err
 			}
-			if c.res.Trailer == nil {
-				c.res.Trailer = fields
-			} else {
-				for name, values := range fields {
-					c.res.Trailer[name] = values
-				}
-			}
-			c.from += n
-			return io.EOF
+			continue
+		case n < 4 || n > maxTrailer:
+			return errTrailer
 		}
-		searched = max(len(pending)-3, 0)
-		if err := c.more(); err != nil {
+		text := string(pending[:n])
+		if strings.Count(text, "\n") != strings.Count(text, "\r\n") {
+			return errChunk // a bare LF, which others do not take for the end of a line
+		}
+		fields := make(http.Header)
+		if err := parseFields(text, fields, nil); err != nil {
 			return err
 		}
+		if c.res.Trailer == nil {
+			c.res.Trailer = fields
+		} else {
+			maps.Copy(c.res.Trailer, fields)
+		}
+		c.from += n
+		return io.EOF
 	}
 }

@@ -1,0 +1,219 @@
+package transport_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehouse-go/gateway/internal/transport"
+)
+
+// TestCancelledWhileItEnds: a cancellation that comes just as an exchange ends must not reach the next one on the connection.
+func TestCancelledWhileItEnds(t *testing.T) {
+	t.Parallel()
+	var conns atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	d := transport.NewDirect(transport.Config{})
+	defer d.Close()
+	ask := func(ctx context.Context, path string, beforeEnd func()) {
+		res, err := d.Send(outgoing(ctx, srv.URL+path, nil), transport.Limits{FirstByte: time.Minute, Idle: time.Minute})
+		require.NoError(t, err)
+		got, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.Equal(t, path, string(got))
+		beforeEnd()
+		require.NoError(t, res.Body.Close())
+	}
+	for _, path := range []string{"/first", "/second"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ask(ctx, path, func() {})
+		cancel() // too late for anything
+	}
+	require.EqualValues(t, 1, conns.Load())
+	ctx, cancel := context.WithCancel(t.Context())
+	ask(ctx, "/cancelled", cancel)
+	ask(t.Context(), "/next", func() {})
+	require.EqualValues(t, 2, conns.Load(), "the connection of the cancelled one is not used again")
+}
+
+// TestDirectRequests: what a target gets on the wire.
+func TestDirectRequests(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				for {
+					var b strings.Builder
+					length, chunks := 0, false
+					for {
+						line, err := in.ReadString('\n')
+						if err != nil {
+							return
+						}
+						b.WriteString(line)
+						if line == "\r\n" {
+							break
+						}
+						_, _ = fmt.Sscanf(line, "Content-Length: %d", &length)
+						chunks = chunks || strings.HasPrefix(line, "Transfer-Encoding")
+					}
+					body := make([]byte, length)
+					_, _ = io.ReadFull(in, body)
+					b.Write(body)
+					for chunks && !strings.HasSuffix(b.String(), "0\r\n\r\n") {
+						line, err := in.ReadString('\n')
+						if err != nil {
+							return
+						}
+						b.WriteString(line)
+					}
+					got <- b.String()
+					_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+				}
+			}()
+		}
+	}()
+	d := transport.NewDirect(transport.Config{})
+	defer d.Close()
+	base := "http://" + l.Addr().String()
+	for _, tt := range []struct {
+		method, target, body string
+		length               int64
+		header               http.Header
+		want                 string
+	}{
+		{"GET", "/a%20b?q=1&x", "", 0, http.Header{"A": {"1", " 2 "}}, "GET /a%20b?q=1&x HTTP/1.1\r\nHost: HOST\r\nA: 1\r\nA: 2\r\n\r\n"},
+		{"DELETE", "/?", "", 0, nil, "DELETE /? HTTP/1.1\r\nHost: HOST\r\n\r\n"},
+		{"POST", "", "", 0, nil, "POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 0\r\n\r\n"},
+		{"POST", "/", "body", 4, nil, "POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\n\r\nbody"},
+		{"PATCH", "/", "body", -1, nil, "PATCH / HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"},
+		{"PUT", "/", strings.Repeat("y", 20000), 20000, nil, "PUT / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("y", 20000)},
+		// Framing is ours.
+		{"POST", "/", "body", 4, http.Header{"content-length": {"1"}, "TRANSFER-ENCODING": {"chunked"}, "host": {"evil"}, "Trailer": {"X"}},
+			"POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\n\r\nbody"},
+	} {
+		r := outgoing(t.Context(), base+tt.target, nil)
+		r.Method, r.ContentLength = tt.method, tt.length
+		r.URL.ForceQuery = strings.HasSuffix(tt.target, "?")
+		if tt.body != "" {
+			r.Body = io.NopCloser(strings.NewReader(tt.body))
+		}
+		r.Header = tt.header
+		res, err := d.Send(r, transport.Limits{FirstByte: time.Minute})
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, strings.ReplaceAll(tt.want, "HOST", l.Addr().String()), <-got)
+	}
+	// What would break the message, or become two of it, is not sent.
+	for name, edit := range map[string]func(r *http.Request){
+		"method":       func(r *http.Request) { r.Method = "GET /x" },
+		"path":         func(r *http.Request) { r.URL.RawQuery = "a b" },
+		"CR in query":  func(r *http.Request) { r.URL.RawQuery = "a\r\nX: y" },
+		"fragment":     func(r *http.Request) { r.URL.RawQuery = "a#b" },
+		"host":         func(r *http.Request) { r.Host = "a\r\nX: y" },
+		"host's path":  func(r *http.Request) { r.Host = "a/b" },
+		"name":         func(r *http.Request) { r.Header = http.Header{"A b": {"c"}} },
+		"CRLF":         func(r *http.Request) { r.Header = http.Header{"A": {"b\r\nC: d"}} },
+		"NUL":          func(r *http.Request) { r.Header = http.Header{"A": {"\x00"}} },
+		"name is CRLF": func(r *http.Request) { r.Header = http.Header{"A: b\r\nC": {"d"}} },
+	} {
+		r := outgoing(t.Context(), base, nil)
+		edit(r)
+		_, err := d.Send(r, transport.Limits{FirstByte: time.Minute})
+		require.Equal(t, transport.InvalidRequest, code(t, err), name)
+	}
+	require.Empty(t, got)
+}
+
+// TestDirectClose: whatever exchanges do when it is closed, they end, and no connection is left.
+func TestDirectClose(t *testing.T) {
+	t.Parallel()
+	var open atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/stream" {
+			_ = http.NewResponseController(w).Flush()
+		}
+		if r.URL.Path != "/idle" {
+			<-r.Context().Done()
+		}
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		default:
+		}
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	d := transport.NewDirect(transport.Config{MaxConns: 4})
+	res, err := d.Send(outgoing(t.Context(), srv.URL+"/idle", nil), transport.Limits{})
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	ended := make(chan error, 10)
+	stalled, client := io.Pipe()
+	defer client.Close()
+	for _, body := range []io.Reader{nil, stalled} {
+		go func() {
+			_, err := d.Send(outgoing(t.Context(), srv.URL+"/silent", body), transport.Limits{})
+			ended <- err
+		}()
+	}
+	for range 2 {
+		res, err := d.Send(outgoing(t.Context(), srv.URL+"/stream", nil), transport.Limits{})
+		require.NoError(t, err)
+		go func() {
+			_, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			ended <- err
+		}()
+	}
+	for open.Load() < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	go func() { // all places are taken
+		_, err := d.Send(outgoing(t.Context(), srv.URL, nil), transport.Limits{})
+		ended <- err
+	}()
+	time.Sleep(10 * time.Millisecond)
+	require.NoError(t, d.Close())
+	for range 5 {
+		require.Equal(t, transport.Closed, code(t, <-ended))
+	}
+	for open.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	require.NoError(t, d.Close())
+	_, err = d.Send(outgoing(t.Context(), srv.URL, strings.NewReader("x")), transport.Limits{})
+	require.Equal(t, transport.Closed, code(t, err))
+}
