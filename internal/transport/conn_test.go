@@ -87,7 +87,7 @@ func TestNoAnswerIsCrossed(t *testing.T) {
 	certificate.NextProtos = nil
 	roots := https.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	for name, parts := range surplus {
-		for _, scheme := range [...]string{"http", "https"} {
+		for _, scheme := range [...]string{"http", "https", "direct"} {
 			t.Run(scheme+" "+name, func(t *testing.T) {
 				t.Parallel()
 				config := transport.Config{MaxConns: 3, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
@@ -97,7 +97,11 @@ func TestNoAnswerIsCrossed(t *testing.T) {
 				} else {
 					addr = sloppyTarget(t, nil, parts)
 				}
-				s := transport.NewStandard(config)
+				var s transport.Transport = transport.NewStandard(config)
+				scheme := scheme
+				if scheme == "direct" {
+					s, scheme = transport.NewDirect(config), "http"
+				}
 				defer s.Close()
 				var clients sync.WaitGroup
 				for i := range 8 {
@@ -195,7 +199,13 @@ func TestEndedConnection(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	s := transport.NewStandard(transport.Config{MaxConns: 1})
+	for _, s := range []transport.Transport{transport.NewStandard(transport.Config{MaxConns: 1}), transport.NewDirect(transport.Config{MaxConns: 1})} {
+		testEndedConnection(t, s, l)
+	}
+}
+
+func testEndedConnection(t *testing.T, s transport.Transport, l net.Listener) {
+	t.Helper()
 	for range 200 {
 		r := outgoing(t.Context(), "http://"+l.Addr().String(), nil)
 		r.Method = http.MethodDelete

@@ -37,6 +37,9 @@ type Direct struct {
 	done    chan struct{}
 	once    sync.Once
 
+	smallBodies sync.Pool // *smallBody
+	uploads     sync.Pool // *uploadBuffer
+
 	mu    sync.Mutex
 	pools map[string]*pool
 	wires map[*wire]struct{}
@@ -53,6 +56,7 @@ func NewDirect(c Config) *Direct {
 		idleTime: max(orDefault(c.IdleTimeout, DefaultIdleTimeout), 0), maxHeader: int(orDefault(c.MaxHeaderBytes, DefaultMaxHeaderBytes)),
 		done: make(chan struct{}), pools: map[string]*pool{}, wires: map[*wire]struct{}{},
 	}
+	d.smallBodies.New, d.uploads.New = emptySmallBody, emptyUploadBuffer
 	if d.dialer == nil {
 		d.dialer = (&net.Dialer{KeepAlive: keepAlive}).DialContext
 	}
@@ -77,7 +81,7 @@ func (d *Direct) Send(out *http.Request, l Limits) (*http.Response, error) {
 	}
 	var inline []byte
 	if body != nil && out.ContentLength > 0 && out.ContentLength <= maxInline {
-		small := newSmallBody(body, out.ContentLength)
+		small := d.newSmallBody(body, out.ContentLength)
 		var err error
 		if inline, err = small.whole(); err != nil {
 			_ = body.Close()
@@ -87,7 +91,7 @@ func (d *Direct) Send(out *http.Request, l Limits) (*http.Response, error) {
 		if inline == nil {
 			body = small
 		} else {
-			defer small.release()
+			defer d.release(small)
 		}
 	}
 	p := d.pool(out.URL.Host)

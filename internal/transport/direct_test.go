@@ -217,3 +217,90 @@ func TestDirectClose(t *testing.T) {
 	_, err = d.Send(outgoing(t.Context(), srv.URL, strings.NewReader("x")), transport.Limits{})
 	require.Equal(t, transport.Closed, code(t, err))
 }
+
+// TestBothPaths: what comes of an answer does not depend on which of the two transports it came by, except that a Direct
+// refuses some of what net/http repairs.
+func TestBothPaths(t *testing.T) {
+	t.Parallel()
+	const ok, repaired = "HTTP/1.1 200 OK\r\n", true
+	for name, c := range map[string]struct {
+		answer   string
+		stricter bool
+	}{
+		"length":                    {ok + "Content-Length: 2\r\n\r\nok", false},
+		"chunks and trailers":       {ok + "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: v\r\n\r\n", false},
+		"until the end":             {ok + "\r\nok", false},
+		"HTTP/1.0":                  {"HTTP/1.0 200 OK\r\n\r\nok", false},
+		"hints":                     {"HTTP/1.1 103 Early Hints\r\n\r\n" + ok + "Content-Length: 0\r\n\r\n", false},
+		"204":                       {"HTTP/1.1 204 No Content\r\n\r\n", false},
+		"304 with a length":         {"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false},
+		"repeated fields":           {ok + "A: 1\r\na: 2\r\nContent-Length: 0\r\n\r\n", false},
+		"bare LF":                   {"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", false},
+		"101":                       {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", false},
+		"HTTP/0.9":                  {"<html>", false},
+		"HTTP/2.0":                  {"HTTP/2.0 200 OK\r\n\r\n", false},
+		"nothing":                   {"", false},
+		"half a head":               {ok + "A: b\r\n", false},
+		"short":                     {ok + "Content-Length: 3\r\n\r\nok", false},
+		"short chunk":               {ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nok", false},
+		"malformed chunk":           {ok + "Transfer-Encoding: chunked\r\n\r\nx\r\nok", false},
+		"two lengths":               {ok + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", false},
+		"signed length":             {ok + "Content-Length: -1\r\n\r\nok", false},
+		"another coding":            {ok + "Transfer-Encoding: gzip\r\n\r\nok", false},
+		"space before the colon":    {ok + "A : b\r\n\r\n", false},
+		"a line without a colon":    {ok + "A\r\n\r\n", false},
+		"a head beyond all":         {ok + "A: " + strings.Repeat("x", 200<<10) + "\r\n\r\n", false},
+		"099":                       {"HTTP/1.1 099 X\r\n\r\n", repaired}, // the proxy refuses it
+		"600":                       {"HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n", repaired},
+		"length and chunks":         {ok + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", repaired},
+		"chunks of HTTP/1.0":        {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", repaired},
+		"a folded line":             {ok + "A: b\r\n c\r\nContent-Length: 0\r\n\r\n", repaired},
+		"a control character":       {ok + "A: b\x01\r\nContent-Length: 0\r\n\r\n", false},
+		"an empty length":           {ok + "Content-Length:\r\n\r\nok", false},
+		"another version of HTTP/1": {"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n", repaired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = l.Close() })
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+						_, _ = io.Copy(io.Discard, r.Body)
+						_, _ = io.WriteString(conn, c.answer)
+						_ = conn.(*net.TCPConn).CloseWrite()
+						_, _ = io.Copy(io.Discard, conn)
+					}
+					_ = conn.Close()
+				}
+			}()
+			outcome := func(s transport.Transport) string {
+				defer s.Close()
+				r := outgoing(t.Context(), "http://"+l.Addr().String(), strings.NewReader("x"))
+				res, err := s.Send(r, transport.Limits{FirstByte: time.Minute, Idle: time.Minute})
+				if err != nil {
+					return code(t, err)
+				}
+				body, err := io.ReadAll(res.Body)
+				out := fmt.Sprint(res.StatusCode, res.Header["A"], res.ContentLength, string(body), res.Trailer)
+				if err != nil {
+					out += code(t, err)
+				}
+				require.NoError(t, res.Body.Close())
+				return out
+			}
+			standard, direct := outcome(transport.NewStandard(transport.Config{})), outcome(transport.NewDirect(transport.Config{}))
+			if c.stricter {
+				require.Equal(t, transport.InvalidResponse, direct)
+				require.NotEqual(t, direct, standard, "net/http has become stricter, too")
+				return
+			}
+			require.Equal(t, standard, direct)
+		})
+	}
+}

@@ -130,7 +130,7 @@ func (b *answer) frame(res *http.Response, method string) error {
 		if err != nil || v[0] == '+' || i > 0 && v != lengths[0] {
 			return errLength
 		}
-		length = int64(n) //nolint:gosec // 63 bits
+		length = int64(n)
 	}
 	if len(lengths) > 1 {
 		h["Content-Length"] = lengths[:1]
@@ -148,6 +148,9 @@ func (b *answer) frame(res *http.Response, method string) error {
 		b.framing = empty
 		// A target that sends what it announces all the same would answer the next request with it.
 		b.last = method == http.MethodHead || coded || length > 0
+		if bodiless {
+			res.ContentLength = 0
+		}
 	case coded:
 		b.framing = chunked
 		b.c.transfers[0] = "chunked"

@@ -66,7 +66,8 @@ func (c *wire) writeHead(out *http.Request, streamed bool) error {
 	case method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch:
 		b = append(b, "Content-Length: 0\r\n"...) // RFC 9110 section 8.6
 	}
-	c.out = append(b, "\r\n"...)
+	b = append(b, "\r\n"...)
+	c.out = b
 	return nil
 }
 
@@ -94,7 +95,8 @@ func appendTarget(b []byte, u *url.URL) ([]byte, error) {
 	}
 	b = append(b, path...)
 	if u.RawQuery != "" || u.ForceQuery {
-		b = append(append(b, '?'), u.RawQuery...)
+		b = append(b, '?')
+		b = append(b, u.RawQuery...)
 	}
 	for _, c := range b[start:] {
 		if c <= ' ' || c == 0x7f || c == '#' {

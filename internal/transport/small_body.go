@@ -35,19 +35,16 @@ type smallBody struct {
 	buf   [maxInline + 1]byte
 }
 
-// smallBodies are used again once nobody reads into them any more.
-//
-//nolint:gochecknoglobals // buffers of any transport
-var smallBodies = sync.Pool{New: func() any {
+func emptySmallBody() any {
 	s := &smallBody{ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	s.more.L = &s.mu
 	s.timer.Stop()
 	return s
-}}
+}
 
 // newSmallBody begins to read body, which has that length.
-func newSmallBody(body io.ReadCloser, length int64) *smallBody {
-	s, _ := smallBodies.Get().(*smallBody)
+func (d *Direct) newSmallBody(body io.ReadCloser, length int64) *smallBody {
+	s, _ := d.smallBodies.Get().(*smallBody)
 	s.under, s.length, s.n, s.taken, s.ended, s.err = body, int(length), 0, 0, false, nil
 	go s.read()
 	return s
@@ -60,7 +57,7 @@ func (s *smallBody) read() {
 		switch {
 		case n > s.length:
 			err = errLong
-		case err == io.EOF && n < s.length: //nolint:errorlint // a wrapped EOF is not the end
+		case err == io.EOF && n < s.length:
 			err = errShortBody
 		}
 		s.mu.Lock()
@@ -92,11 +89,11 @@ func (s *smallBody) whole() ([]byte, error) {
 	return s.buf[:s.n], nil
 }
 
-// release gives up a body that was returned whole.
-func (s *smallBody) release() {
+// release gives up a body that was returned whole: nobody reads into its buffer any more.
+func (d *Direct) release(s *smallBody) {
 	_ = s.under.Close()
 	s.under = nil
-	smallBodies.Put(s)
+	d.smallBodies.Put(s)
 }
 
 // Read implements [io.Reader].

@@ -4,21 +4,21 @@ import (
 	"errors"
 	"io"
 	"strconv"
-	"sync"
 	"time"
 )
 
 const (
-	uploadBuffer = 32 << 10
+	// maxUpload is how much of a request body is passed on at once.
+	maxUpload = 32 << 10
 	// chunkRoom is the room for the size of a chunk in front of it, and chunkEnd what stands behind it.
 	chunkRoom = 8
 	chunkEnd  = "\r\n"
 )
 
-// uploadBuffers are buffers for request bodies on their way.
-//
-//nolint:gochecknoglobals // buffers of any transport
-var uploadBuffers = sync.Pool{New: func() any { return new([chunkRoom + uploadBuffer + len(chunkEnd)]byte) }}
+// uploadBuffer has room for a piece of a request body, and for what makes a chunk of it.
+type uploadBuffer [chunkRoom + maxUpload + len(chunkEnd)]byte
+
+func emptyUploadBuffer() any { return new(uploadBuffer) }
 
 var (
 	errShortBody = errors.New("the request body is shorter than its declared length")
@@ -47,14 +47,15 @@ func (c *wire) startUpload(body io.ReadCloser, length int64) {
 // sendBody sends body to its end. It returns an error when the client's side failed; when the target's did, the head of an
 // answer may still be on its way.
 func (c *wire) sendBody(body io.ReadCloser, length int64, limit time.Duration) error {
-	buf, _ := uploadBuffers.Get().(*[chunkRoom + uploadBuffer + len(chunkEnd)]byte)
-	defer uploadBuffers.Put(buf)
+	d := c.pool.d
+	buf, _ := d.uploads.Get().(*uploadBuffer)
+	defer d.uploads.Put(buf)
 	left := length
 	for {
 		if !c.ask() {
 			return nil
 		}
-		n, err := body.Read(buf[chunkRoom : chunkRoom+uploadBuffer])
+		n, err := body.Read(buf[chunkRoom : chunkRoom+maxUpload])
 		if c.asked(n, limit) != nil {
 			return nil // the exchange was cut
 		}
@@ -75,7 +76,7 @@ func (c *wire) sendBody(body io.ReadCloser, length int64, limit time.Duration) e
 		}
 		switch {
 		case err == nil:
-		case err != io.EOF: //nolint:errorlint // a wrapped EOF is not the end
+		case err != io.EOF:
 			return errBodyRead
 		case left > 0:
 			return errShortBody

@@ -80,9 +80,6 @@ func (c *wire) look() bool {
 	return !waiting && !ended
 }
 
-// aLongTimeAgo ends every read and write.
-var aLongTimeAgo = time.Unix(1, 0)
-
 var errCut = errors.New("transport: the exchange was ended")
 
 // cut ends the exchange; which, when it is not 0, is the one that is meant. It may be called from any goroutine.
@@ -93,7 +90,7 @@ func (c *wire) cut(code string, which uint64) {
 		return
 	}
 	c.cause = code
-	_ = c.Conn.SetDeadline(aLongTimeAgo) // it fails on a closed connection only
+	_ = c.Conn.SetDeadline(time.Unix(1, 0)) // it fails on a closed connection only
 	upload, headed, receiver := c.upload, c.headed, c.limits.Receiver
 	c.mu.Unlock()
 	if upload != nil {
@@ -183,7 +180,7 @@ func (c *wire) finish(keep bool) {
 		default: // the target does not want the rest
 			keep = false
 			_ = upload.Close()
-			_ = c.Conn.SetDeadline(aLongTimeAgo)
+			_ = c.Conn.SetDeadline(time.Unix(1, 0))
 			<-sent
 		}
 		c.pool.uploaded(c)

@@ -105,7 +105,7 @@ func FuzzAnswer(f *testing.F) {
 			res.Header.Del(name)
 			got.header.Del(name)
 		}
-		require.Equal(t, len(res.Header), len(got.header), "%v %v", res.Header, got.header)
+		require.Len(t, got.header, len(res.Header), "%v", res.Header)
 		for name, values := range res.Header {
 			require.Equal(t, values, got.header[name], name)
 		}
