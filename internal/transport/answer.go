@@ -162,7 +162,8 @@ func (c *wire) read(p []byte) (int, error) {
 		c.from += n
 		return n, nil
 	}
-	if err := c.await(c.limits.Idle); err != nil {
+	c.watch()
+	if err := c.awaitRead(c.limits.Idle); err != nil {
 		return 0, err
 	}
 	c.waiting.Store(true)

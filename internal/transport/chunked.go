@@ -118,7 +118,8 @@ func (c *wire) expect(text string) error {
 
 // more waits for more of the body.
 func (c *wire) more() error {
-	if err := c.await(c.limits.Idle); err != nil {
+	c.watch()
+	if err := c.awaitRead(c.limits.Idle); err != nil {
 		return err
 	}
 	c.waiting.Store(true)

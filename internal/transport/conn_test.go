@@ -122,10 +122,10 @@ func TestNoAnswerIsCrossed(t *testing.T) {
 							if !assertNoError(t, err) {
 								return
 							}
-							_ = res.Body.Close()
 							if j%3 > 0 && (string(got) != r.URL.Path || len(res.Header) > 1) {
 								t.Errorf("%s got %q, %v", r.URL.Path, got, res.Header)
 							}
+							_ = res.Body.Close()
 						}
 					})
 				}

@@ -22,7 +22,12 @@ import (
 func TestCancelledWhileItEnds(t *testing.T) {
 	t.Parallel()
 	var conns atomic.Int64
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }))
+	body := make(chan struct{}, 1)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-body // so that it has to be waited for, which is what arms the cancellation
+		_, _ = io.WriteString(w, r.URL.Path)
+	}))
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			conns.Add(1)
@@ -35,6 +40,7 @@ func TestCancelledWhileItEnds(t *testing.T) {
 	ask := func(ctx context.Context, path string, beforeEnd func()) {
 		res, err := d.Send(outgoing(ctx, srv.URL+path, nil), transport.Limits{FirstByte: time.Minute, Idle: time.Minute})
 		require.NoError(t, err)
+		time.AfterFunc(time.Millisecond, func() { body <- struct{}{} })
 		got, err := io.ReadAll(res.Body)
 		require.NoError(t, err)
 		require.Equal(t, path, string(got))

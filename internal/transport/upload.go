@@ -114,7 +114,7 @@ func (c *wire) ask() bool {
 	if c.headed {
 		return c.cause == ""
 	}
-	return c.awaitLocked(0) == nil
+	return c.awaitReadLocked(0) == nil
 }
 
 // asked notes that the client has sent n bytes.
@@ -123,13 +123,12 @@ func (c *wire) asked(n int, limit time.Duration) error {
 	defer c.mu.Unlock()
 	c.asking = false
 	c.uploaded += int64(n)
-	if c.headed {
-		if c.cause != "" {
-			return errCut
+	if !c.headed {
+		if err := c.awaitReadLocked(limit); err != nil {
+			return err
 		}
-		return nil
 	}
-	return c.awaitLocked(limit)
+	return c.awaitWriteLocked(limit)
 }
 
 // hurry is called when the target does not take the body any more: it may have answered before it closed its side.
@@ -137,7 +136,7 @@ func (c *wire) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.headed {
-		_ = c.awaitLocked(earlyAnswer)
+		_ = c.awaitReadLocked(earlyAnswer)
 	}
 }
 

@@ -26,17 +26,20 @@ type wire struct {
 
 	in        []byte // what was read and not taken yet is in[from:to]
 	from, to  int
-	out       []byte // the head of the request, and a small body behind it
-	armed     time.Time
+	out       []byte    // the head of the request, and a small body behind it
+	readBy    time.Time // the deadlines that are set
+	writeBy   time.Time
 	res       http.Response
 	body      answer
 	transfers [1]string // TransferEncoding of the answer
 
 	// Of the exchange.
-	ctx    context.Context
-	limits Limits
-	stop   func() bool // disarms the cancellation
-	total  *time.Timer // nil without Limits.Deadline
+	ctx     context.Context
+	limits  Limits
+	stop    func() bool // disarms the cancellation; nil while it is not armed
+	total   *time.Timer // nil without Limits.Deadline
+	patient bool        // the answer is awaited for a moment, without more ado
+	heard   bool        // something of the answer came
 
 	waiting atomic.Bool // the body of the answer is waited for
 
@@ -91,13 +94,13 @@ func (c *wire) cut(code string, which uint64) {
 	}
 	c.cause = code
 	_ = c.Conn.SetDeadline(time.Unix(1, 0)) // it fails on a closed connection only
-	upload, headed, receiver := c.upload, c.headed, c.limits.Receiver
+	if c.headed && c.limits.Receiver != nil && code != Canceled && code != ConnectionReset {
+		c.limits.Receiver.Cut() // under the lock: later it may be another exchange's
+	}
+	upload := c.upload
 	c.mu.Unlock()
 	if upload != nil {
 		_ = upload.Close()
-	}
-	if headed && receiver != nil && code != Canceled && code != ConnectionReset {
-		receiver.Cut()
 	}
 }
 
@@ -116,53 +119,95 @@ func (c *wire) expire(which uint64) {
 // slack is by how much a limit may be exceeded, as a share of it: deadlines are set anew only when they would be too early.
 const slack = 16
 
-// await bounds the next wait for the target. It fails when the exchange was cut.
-func (c *wire) await(limit time.Duration) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.awaitLocked(limit)
+// patience is how long an answer is awaited before its exchange is made to end with the client's: most are there by then, and
+// arming costs more than reading them.
+const patience = 10 * time.Millisecond
+
+// extend returns the deadline for a wait of limit that begins now, and whether it has to be set in place of by.
+func extend(by time.Time, limit time.Duration) (time.Time, bool) {
+	if limit <= 0 {
+		return time.Time{}, !by.IsZero()
+	}
+	due := time.Now().Add(limit)
+	if !by.Before(due) && by.Sub(due) <= limit/slack {
+		return by, false
+	}
+	return due.Add(limit / slack), true
 }
 
-func (c *wire) awaitLocked(limit time.Duration) error {
+// awaitRead bounds the next wait for what the target sends, awaitWrite the one for it to take something. They fail when the
+// exchange was cut.
+func (c *wire) awaitRead(limit time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.awaitReadLocked(limit)
+}
+
+func (c *wire) awaitReadLocked(limit time.Duration) error {
 	if c.cause != "" {
 		return errCut
 	}
-	if limit <= 0 {
-		if c.armed.IsZero() {
-			return nil
-		}
-		c.armed = time.Time{}
-		return c.Conn.SetDeadline(c.armed)
-	}
-	due := time.Now().Add(limit)
-	if !c.armed.IsZero() && !c.armed.Before(due) && c.armed.Sub(due) <= limit/slack {
+	by, set := extend(c.readBy, limit)
+	if !set {
 		return nil
 	}
-	c.armed = due.Add(limit / slack)
-	return c.Conn.SetDeadline(c.armed)
+	c.readBy = by
+	return c.Conn.SetReadDeadline(by)
+}
+
+func (c *wire) awaitWriteLocked(limit time.Duration) error {
+	if c.cause != "" {
+		return errCut
+	}
+	by, set := extend(c.writeBy, limit)
+	if !set {
+		return nil
+	}
+	c.writeBy = by
+	return c.Conn.SetWriteDeadline(by)
 }
 
 // begin readies the connection for an exchange.
-func (c *wire) begin(ctx context.Context, l Limits) {
+func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
+	c.heard, c.patient = false, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.number++
 	c.running, c.cause, c.headed, c.sent, c.upload, c.whole = true, "", false, nil, nil, false
-	c.ctx, c.limits = ctx, l
-	which := c.number
-	c.mu.Unlock()
+	c.ctx, c.limits, c.stop = ctx, l, nil
 	if c.pool.d.life.Err() != nil { // Close has gone by already
-		c.cut(Closed, which)
+		c.cause = Closed
+		return errCut
 	}
-	c.stop = context.AfterFunc(ctx, c.cancel)
+	if ctx.Err() != nil {
+		c.cause = Canceled
+		return errCut
+	}
 	if !l.Deadline.IsZero() {
+		which := c.number
 		c.total = time.AfterFunc(time.Until(l.Deadline), func() { c.expire(which) })
+	}
+	if err := c.awaitWriteLocked(l.FirstByte); err != nil {
+		return err
+	}
+	if !c.patient {
+		return c.awaitReadLocked(l.FirstByte)
+	}
+	c.readBy = time.Now().Add(patience)
+	return c.Conn.SetReadDeadline(c.readBy)
+}
+
+// watch makes the exchange end with the client's from now on.
+func (c *wire) watch() {
+	if c.stop == nil {
+		c.stop = context.AfterFunc(c.ctx, c.cancel)
 	}
 }
 
 // finish ends the exchange. The connection is kept only when nobody can touch it any more: the cancellation is disarmed
 // first, and one that runs already is as good as one that has run.
 func (c *wire) finish(keep bool) {
-	if !c.stop() {
+	if c.stop != nil && !c.stop() {
 		keep = false
 	}
 	if c.total != nil {
@@ -170,11 +215,13 @@ func (c *wire) finish(keep bool) {
 		c.total = nil
 	}
 	c.mu.Lock()
-	c.running = false
-	keep = keep && c.cause == ""
 	upload, sent := c.upload, c.sent
-	c.mu.Unlock()
-	if sent != nil {
+	if sent == nil {
+		keep = c.retireLocked() && keep
+		c.mu.Unlock()
+	} else {
+		c.running = false // nobody cuts it any more
+		c.mu.Unlock()
 		select {
 		case <-sent:
 		default: // the target does not want the rest
@@ -186,38 +233,42 @@ func (c *wire) finish(keep bool) {
 		c.pool.uploaded(c)
 		c.mu.Lock()
 		keep = keep && c.whole
+		keep = c.retireLocked() && keep
 		c.mu.Unlock()
 	}
-	c.mu.Lock()
-	c.ctx, c.stop, c.limits, c.upload = nil, nil, Limits{}, nil
-	c.mu.Unlock()
 	clear(c.res.Header)
 	c.res = http.Response{Header: c.res.Header}
-	if keep && c.from == c.to {
-		c.used, c.from, c.to = true, 0, 0
-		if cap(c.out) > keptOut {
-			c.out = nil
-		}
-		if len(c.in) > wireBuffer {
-			c.in = make([]byte, wireBuffer)
-		}
-		c.pool.put(c)
-	} else {
+	if !keep || c.from != c.to {
 		c.pool.drop(c)
+		return
 	}
+	c.used, c.from, c.to = true, 0, 0
+	if cap(c.out) > keptOut {
+		c.out = nil
+	}
+	if len(c.in) > wireBuffer {
+		c.in = make([]byte, wireBuffer)
+	}
+	c.pool.put(c)
+}
+
+// retireLocked forgets the exchange, and tells whether it was not cut.
+func (c *wire) retireLocked() bool {
+	c.running = false
+	c.ctx, c.stop, c.limits, c.upload, c.sent = nil, nil, Limits{}, nil, nil
+	return c.cause == ""
 }
 
 // exchange sends out and returns the head of its answer; when it fails the connection is given up. A body that is not nil
 // and not in inline is sent by a goroutine, while the answer is waited for and passed on.
 func (c *wire) exchange(out *http.Request, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
-	c.begin(out.Context(), l)
 	streamed := body != nil && inline == nil
-	if err := c.writeHead(out, streamed); err != nil {
-		return nil, c.fail(&Error{Code: InvalidRequest, Err: err})
-	}
-	c.out = append(c.out, inline...)
-	err := c.await(l.FirstByte)
+	err := c.begin(out.Context(), l, streamed)
 	if err == nil {
+		if err := c.writeHead(out, streamed); err != nil {
+			return nil, c.fail(&Error{Code: InvalidRequest, Err: err})
+		}
+		c.out = append(c.out, inline...)
 		_, err = c.Conn.Write(c.out)
 	}
 	if err != nil && !isBroken(err) {
@@ -225,15 +276,17 @@ func (c *wire) exchange(out *http.Request, body io.ReadCloser, inline []byte, l 
 	}
 	cutShort := err
 	if cutShort != nil { // the target may have answered before it closed its side
-		_ = c.await(earlyAnswer)
+		c.patient = false
+		_ = c.awaitRead(earlyAnswer)
 	} else if streamed {
+		c.watch()
 		c.startUpload(body, out.ContentLength)
 	}
 	if err := c.readHead(out.Method); err != nil {
 		if cutShort != nil {
 			err = cutShort
 		}
-		return nil, c.fail(c.failure(err, c.to > 0))
+		return nil, c.fail(c.failure(err, c.heard))
 	}
 	c.mu.Lock()
 	c.headed = true
@@ -299,8 +352,17 @@ func (c *wire) fill() error {
 		}
 	}
 	n, err := c.Conn.Read(c.in[c.to:])
+	if n == 0 && c.patient && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.patient = false
+		c.watch()
+		if err := c.awaitRead(max(c.limits.FirstByte-patience, 0)); err != nil {
+			return err
+		}
+		n, err = c.Conn.Read(c.in[c.to:])
+	}
 	c.to += n
 	if n > 0 {
+		c.heard = true
 		return nil
 	}
 	if err == nil {

@@ -56,7 +56,9 @@ func hear(method string, data []byte, step int) (heard, bool, error) {
 	p.open++
 	c := newWire(&scriptedConn{data: data, step: step}, p)
 	d.running.Add(1)
-	c.begin(context.Background(), Limits{})
+	if err := c.begin(context.Background(), Limits{}, false); err != nil {
+		return heard{}, false, err
+	}
 	if err := c.readHead(method); err != nil {
 		e := c.failure(err, false)
 		c.finish(false)
