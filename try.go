@@ -23,6 +23,7 @@ type try struct {
 	query  balancer.Query
 
 	sent     time.Time
+	clean    bool // nobody but us had the outgoing request, and nobody has it any more
 	member   *balancer.Member
 	admitted []policy.Ticket // of the first len(admitted) admissions
 	hooks    []policy.TryHook
@@ -40,7 +41,8 @@ type result struct {
 }
 
 func newTry(u *Upstream, c *proxy.Call, l transport.Limits, number int) *try {
-	t := &try{up: u, call: c, limits: l, query: balancer.Query{Request: c.In}}
+	t, _ := u.tries.Get().(*try)
+	t.up, t.call, t.limits, t.query = u, c, l, balancer.Query{Request: c.In}
 	t.Try = policy.Try{
 		Upstream: u.name, Number: number, Start: time.Now(),
 		// What holds when a plugin panics: that is not the target's fault.
@@ -71,6 +73,7 @@ func (t *try) run(w http.ResponseWriter) result {
 	if err != nil {
 		return t.fail(err)
 	}
+	t.clean = len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && transport.IsDirect(res)
 	defer func() { _ = res.Body.Close() }()
 	t.FirstByte = time.Since(t.sent)
 	d := t.call.Deliver(w, res)
@@ -90,6 +93,17 @@ func (t *try) run(w http.ResponseWriter) result {
 		return result{}
 	}
 	return r
+}
+
+// recycle gives t and its call back for other requests, if nobody else can hold anything of them.
+func (t *try) recycle() {
+	if !t.clean {
+		return
+	}
+	u, c := t.up, t.call
+	*t = try{}
+	u.tries.Put(t)
+	c.Recycle()
 }
 
 // admit asks the admissions in order.

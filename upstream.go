@@ -126,6 +126,7 @@ type Upstream struct {
 	transport transport.Transport
 	proxy     *proxy.Proxy
 	guarded   func() http.Handler // serve behind a default Entry
+	tries     sync.Pool           // *try
 
 	inFlight atomic.Int64 // requests, and closing once Close was called
 	once     sync.Once
@@ -161,6 +162,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
 		timeouts: c.Timeouts, transport: t, proxy: proxy.New(), idle: make(chan struct{}),
 	}
+	u.tries.New = func() any { return new(try) }
 	u.guarded = sync.OnceValue(func() http.Handler { // few need it
 		return policy.Must(policy.NewEntry(policy.EntryConfig{StrictPath: true})).Wrap(http.HandlerFunc(u.serve)) // a mux outside has routed
 	})
@@ -336,8 +338,16 @@ func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 		policy.Refuse(w, r, refusedBy, refused)
 		return
 	}
-	defer c.Release()
-	u.conclude(w, c, newTry(u, c, u.limits(c), 1).run(w))
+	over := false
+	defer func() {
+		if !over {
+			c.Release()
+		}
+	}()
+	t := newTry(u, c, u.limits(c), 1)
+	u.conclude(w, c, t.run(w))
+	over = true
+	t.recycle()
 }
 
 // conclude ends a request after its last try.

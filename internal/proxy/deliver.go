@@ -141,7 +141,7 @@ func (c *Call) head(w http.ResponseWriter, res *http.Response, announced []strin
 	}
 	h["Via"] = []string{appendVia(res.Header["Via"], res.ProtoMajor, res.ProtoMinor)}
 	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
-		h["Content-Length"] = []string{strconv.FormatInt(res.ContentLength, 10)}
+		h["Content-Length"] = lengthField(res)
 	} else {
 		delete(h, "Content-Length")
 	}
@@ -151,6 +151,16 @@ func (c *Call) head(w http.ResponseWriter, res *http.Response, announced []strin
 	c.Detach(w)
 	c.send(w)
 	w.WriteHeader(res.StatusCode)
+}
+
+// lengthField returns the value of Content-Length: the upstream's own where it is written as we would.
+func lengthField(res *http.Response) []string {
+	var room [20]byte
+	text := strconv.AppendInt(room[:0], res.ContentLength, 10)
+	if sent := res.Header["Content-Length"]; len(sent) == 1 && sent[0] == string(text) {
+		return sent[:1:1]
+	}
+	return []string{string(text)}
 }
 
 // adds reports whether an upstream's field stands beside what a plugin prepared under the same name.

@@ -23,17 +23,22 @@ var errQuery = errors.New("proxy: the query holds a byte that cannot be sent")
 // request as it is now, behind the path of the target; Host is the target's, or the client's where Forward says so.
 func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 	in := c.In
-	out := (&http.Request{
-		Method: in.Method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header, len(in.Header)+ownFields),
-	}).WithContext(in.Context())
+	out, u, room := &c.out, &c.url, c.room[:0]
+	if c.asked { // somebody may still hold that one
+		out, u, room, c.header = new(http.Request), new(url.URL), make([]string, 0, ownFields), make(http.Header, len(in.Header)+ownFields)
+	}
+	c.asked = true
+	*out = *in // for the context
+	out.Proto, out.ProtoMajor, out.ProtoMinor, out.Header = "HTTP/1.1", 1, 1, c.header
+	out.RequestURI, out.RemoteAddr, out.Pattern, out.TLS = "", "", "", nil
+	out.Form, out.PostForm, out.MultipartForm, out.Response = nil, nil, nil, nil
 	for name, values := range in.Header {
 		if !hopByHop(name) && !framing(name) {
 			out.Header[name] = slices.Clip(values) // an Add must not write into the client's header
 		}
 	}
 	removeNominated(out.Header, in.Header["Connection"])
-	out.URL = joinURL(target, in.URL, c.Exchange.Path())
-	if out.URL == nil {
+	if out.URL = u; !joinURL(u, target, in.URL, c.Exchange.Path()) {
 		return nil, &policy.Error{Status: http.StatusBadRequest, Code: "path_rewritten", Message: "Bad request", Err: errPath}
 	}
 	c.frame(out, target)
@@ -51,7 +56,7 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 			return nil, invalidRequest(errQuery)
 		}
 	}
-	f := &fields{h: out.Header, room: make([]string, 0, ownFields)}
+	f := &fields{h: out.Header, room: room}
 	c.setConnection(f)
 	c.setForwarded(f)
 	f.set("Via", appendVia(in.Header["Via"], in.ProtoMajor, in.ProtoMinor))
@@ -131,22 +136,22 @@ func (c *Call) preservedHost() string {
 // joinURL puts the path of in behind that of target, with exactly one slash between, and keeps the query byte for byte.
 // asked is the path the client asked for: where nothing is left of it, it says whether there is a slash at the end. A
 // handler in between, such as http.StripPrefix, may have left dot segments: they are resolved first, so that nobody climbs
-// out of the path of target. It returns nil for a path without a canonical form.
-func joinURL(target, in *url.URL, asked string) *url.URL {
-	u := &url.URL{Scheme: target.Scheme, Host: target.Host, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
+// out of the path of target. It writes u, and reports false for a path without a canonical form.
+func joinURL(u, target, in *url.URL, asked string) bool {
+	*u = url.URL{Scheme: target.Scheme, Host: target.Host, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
 	if !strings.HasPrefix(u.Path, "/") {
 		u.Path, u.RawPath = "/"+u.Path, ""
 	}
 	path, err := canonical.Path(u, canonical.PathOptions{AllowEncodedSlash: true})
 	if err != nil {
-		return nil
+		return false
 	}
 	if path != u.Path {
 		canonical.SetPath(u, path)
 	}
 	base := strings.TrimSuffix(target.Path, "/")
 	if base == "" {
-		return u
+		return true
 	}
 	escaped := strings.TrimSuffix(target.EscapedPath(), "/")
 	if u.Path == "/" {
@@ -154,12 +159,12 @@ func joinURL(target, in *url.URL, asked string) *url.URL {
 		if u.Path, u.RawPath = base, escaped; strings.HasSuffix(asked, "/") && (len(asked) > 1 || strings.HasSuffix(target.Path, "/")) {
 			u.Path, u.RawPath = base+"/", escaped+"/"
 		}
-		return u
+		return true
 	}
 	escaped += u.EscapedPath()
 	u.Path = base + u.Path
 	u.RawPath = escaped
-	return u
+	return true
 }
 
 // hostField returns the host of u as the Host field has it: without the port that goes without saying.

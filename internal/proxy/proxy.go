@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -14,11 +15,13 @@ const bufferSize = 32 << 10
 // Proxy is what all calls share. It is safe for concurrent use.
 type Proxy struct {
 	buffers sync.Pool // *[bufferSize]byte
+	calls   sync.Pool // *Call
 }
 
 // New returns a Proxy.
 func New() *Proxy {
 	p := &Proxy{}
+	p.calls.New = func() any { return &Call{header: make(http.Header, 2*ownFields)} }
 	p.buffers.New = func() any { return new([bufferSize]byte) }
 	return p
 }
@@ -45,19 +48,28 @@ type Call struct {
 	identity  identity
 	upload    *Upload // nil without a body
 
+	// The first outgoing request, and room for what nearly every one needs.
+	out    http.Request
+	url    url.URL
+	header http.Header
+	room   [ownFields]string
+	asked  bool // out is in use
+
 	mu       sync.Mutex
 	sending  http.ResponseWriter // the client's, while an answer is passed on
 	released bool
 }
 
 // Accept takes in r, whose answer goes to w. It refuses requests that came through this gateway too often already, and
-// identities that no header field can carry. r must have passed a [policy.Entry]. Release ends the call.
+// identities that no header field can carry. r must have passed a [policy.Entry]. Release ends the call, and Recycle gives
+// it back.
 func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.Error) {
 	if inLoop(r.Header["Via"]) {
 		return nil, &policy.Error{Status: http.StatusLoopDetected, Code: "loop_detected", Message: "Loop detected", Err: errLoop}
 	}
 	x := policy.ExchangeFrom(r.Context())
-	c := &Call{In: r, Exchange: x, Forward: x.Forward(), proxy: p}
+	c, _ := p.calls.Get().(*Call)
+	c.In, c.Exchange, c.Forward, c.proxy = r, x, x.Forward(), p
 	if c.Forward == nil {
 		c.Forward = &c.noForward
 	}
@@ -81,6 +93,17 @@ func (c *Call) Release() {
 	if c.upload != nil {
 		c.upload.release()
 	}
+}
+
+// Recycle gives back a call that was released, for another to use. Nobody may hold the first of its outgoing requests any
+// more, nor a part of it, and nobody calls Cut. It is not to be called otherwise; a call that is not given back is garbage.
+func (c *Call) Recycle() {
+	header := c.header
+	clear(header)
+	clear(c.room[:])
+	p := c.proxy
+	*c = Call{header: header}
+	p.calls.Put(c)
 }
 
 // Cut ends a wait for the client while an answer is passed on, which cannot be whole then. It may be called from any

@@ -192,3 +192,9 @@ func (b *answer) Close() error {
 	d.leave()
 	return nil
 }
+
+// IsDirect reports whether res came by a [Direct]: the request it answers is nobody's any more once its body was closed.
+func IsDirect(res *http.Response) bool {
+	_, ok := res.Body.(*answer)
+	return ok
+}
