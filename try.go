@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gatehouse-go/gateway/balancer"
@@ -63,14 +64,12 @@ func (t *try) run(w http.ResponseWriter) result {
 		return t.refuse(proxy.NoTarget(err))
 	}
 	t.member, t.Target = m, m.Target()
-	out, failed := t.call.Outgoing(m.URL())
-	if failed != nil {
-		return t.refuse(failed)
-	}
-	out = t.begin(out)
-	t.sent = time.Now()
-	res, err := t.up.transport.Send(out, t.limits)
-	if err != nil {
+	res, err := t.send(m.URL())
+	switch {
+	case err == nil:
+	case t.sent.IsZero():
+		return t.refuse(err) // nothing was sent
+	default:
 		return t.fail(err)
 	}
 	t.clean = len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && transport.IsDirect(res)
@@ -93,6 +92,28 @@ func (t *try) run(w http.ResponseWriter) result {
 		return result{}
 	}
 	return r
+}
+
+// send sends the request to target.
+func (t *try) send(target *url.URL) (*http.Response, error) {
+	t.hooks = t.call.Exchange.TryHooks()
+	if direct := t.up.direct; direct != nil && len(t.hooks) == 0 {
+		if out, fields, failed, ok := t.call.OutgoingFields(target); failed != nil {
+			return nil, failed
+		} else if ok {
+			if t.sent = t.Start; len(t.admitted) > 0 {
+				t.sent = time.Now()
+			}
+			return direct.SendFields(out, fields, t.limits)
+		}
+	}
+	out, failed := t.call.Outgoing(target)
+	if failed != nil {
+		return nil, failed
+	}
+	out = t.begin(out)
+	t.sent = time.Now()
+	return t.up.transport.Send(out, t.limits)
 }
 
 // recycle gives t and its call back for other requests, if nobody else can hold anything of them.
@@ -130,7 +151,6 @@ func (t *try) admit() (result, bool) {
 
 // begin runs the hooks and returns the request to send.
 func (t *try) begin(out *http.Request) *http.Request {
-	t.hooks = t.call.Exchange.TryHooks()
 	t.Out = out
 	ctx := out.Context()
 	for _, h := range t.hooks {

@@ -124,6 +124,7 @@ type Upstream struct {
 	admission []policy.Admission
 	timeouts  Timeouts
 	transport transport.Transport
+	direct    *transport.Direct // transport, if it is one
 	proxy     *proxy.Proxy
 	guarded   func() http.Handler // serve behind a default Entry
 	tries     sync.Pool           // *try
@@ -146,9 +147,11 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0),
 	}
 	var t transport.Transport
+	var direct *transport.Direct
 	switch {
 	case len(c.Outbound) == 0:
-		t = transport.NewDirect(settings)
+		direct = transport.NewDirect(settings)
+		t = direct
 	case !containsNil(c.Outbound): // a round tripper may keep an answer, which a Direct does not allow
 		var failed int
 		if t, failed = transport.Through(transport.NewStandard(settings), c.Outbound); failed >= 0 {
@@ -160,7 +163,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	}
 	u := &Upstream{
 		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
-		timeouts: c.Timeouts, transport: t, proxy: proxy.New(), idle: make(chan struct{}),
+		timeouts: c.Timeouts, transport: t, direct: direct, proxy: proxy.New(), idle: make(chan struct{}),
 	}
 	u.tries.New = func() any { return new(try) }
 	u.guarded = sync.OnceValue(func() http.Handler { // few need it

@@ -63,7 +63,7 @@ func (c *Call) setForwarded(f *fields) {
 		}
 		f.set("Forwarded", joinLines(kept)+", "+forwardedElement(peer, hostPort(x.Host()), hop))
 	} else {
-		delete(f.h, "Forwarded")
+		f.remove("Forwarded")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/transport"
 )
 
 // ownedFields are the request fields only Outgoing sets. Whatever a Rewrite did to them, in any alias form, is undone;
@@ -88,23 +89,59 @@ func joinLines(lines []string) string {
 	return strings.Join(lines, ", ")
 }
 
-// fields sets header fields whose value slices share one array.
+// nominates tells whether the lines of a Connection field name other fields.
+func nominates(connection []string) bool {
+	switch len(connection) {
+	case 0:
+		return false
+	case 1:
+		return !strings.EqualFold(connection[0], "keep-alive") && !strings.EqualFold(connection[0], "close")
+	default:
+		return true
+	}
+}
+
+// sets tells of the fields with these canonical names that the gateway writes itself, or leaves out where it has nothing to
+// say: ownedFields, and Expect.
+func sets(name string) bool {
+	switch name {
+	case "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Path", "X-Forwarded-Prefix",
+		"X-Real-Ip", "Forwarded", "Via", "Expect", "X-Consumer-Id", "X-Consumer-Username", "X-Consumer-Custom-Id", "X-Consumer-Groups",
+		"X-Credential-Identifier", "X-Anonymous-Consumer":
+		return true
+	}
+	return false
+}
+
+// fields sets header fields: in h, where their value slices share one array, or at the end of a list, in which none of them
+// stands yet.
 type fields struct {
-	h    http.Header
+	h    http.Header // nil for a list
 	room []string
+	list []transport.Field
 }
 
 func (f *fields) set(name, value string) {
+	if f.h == nil {
+		f.list = append(f.list, transport.Field{Name: name, Value: value})
+		return
+	}
 	f.room = append(f.room, value)
 	n := len(f.room)
 	f.h[name] = f.room[n-1 : n : n]
 }
 
-// setOrDelete sets name, or deletes it when there is no value: what the gateway owns is absent when it is unknown.
+// setOrDelete sets name, or removes it when there is no value: what the gateway owns is absent when it is unknown.
 func (f *fields) setOrDelete(name, value string) {
 	if value == "" {
-		delete(f.h, name)
+		f.remove(name)
 		return
 	}
 	f.set(name, value)
+}
+
+func (f *fields) remove(name string) {
+	if f.h != nil {
+		delete(f.h, name)
+	}
 }

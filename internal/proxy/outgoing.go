@@ -22,26 +22,17 @@ var errQuery = errors.New("proxy: the query holds a byte that cannot be sent")
 // Outgoing returns a new request for target, with the context of the client's. Path and query are those of the client's
 // request as it is now, behind the path of the target; Host is the target's, or the client's where Forward says so.
 func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
-	in := c.In
-	out, u, room := &c.out, &c.url, c.room[:0]
-	if c.asked { // somebody may still hold that one
-		out, u, room, c.header = new(http.Request), new(url.URL), make([]string, 0, ownFields), make(http.Header, len(in.Header)+ownFields)
+	out, room, failed := c.outgoing(target)
+	if failed != nil {
+		return nil, failed
 	}
-	c.asked = true
-	*out = *in // for the context
-	out.Proto, out.ProtoMajor, out.ProtoMinor, out.Header = "HTTP/1.1", 1, 1, c.header
-	out.RequestURI, out.RemoteAddr, out.Pattern, out.TLS = "", "", "", nil
-	out.Form, out.PostForm, out.MultipartForm, out.Response = nil, nil, nil, nil
+	in := c.In
 	for name, values := range in.Header {
 		if !hopByHop(name) && !framing(name) {
 			out.Header[name] = slices.Clip(values) // an Add must not write into the client's header
 		}
 	}
 	removeNominated(out.Header, in.Header["Connection"])
-	if out.URL = u; !joinURL(u, target, in.URL, c.Exchange.Path()) {
-		return nil, &policy.Error{Status: http.StatusBadRequest, Code: "path_rewritten", Message: "Bad request", Err: errPath}
-	}
-	c.frame(out, target)
 	if rewrite := c.Forward.Rewrite; rewrite != nil {
 		rewrite(in, out)
 		c.undo(out, target)
@@ -51,20 +42,79 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 		}
 		canonical.SetPath(out.URL, path)
 	}
-	for i := range len(out.URL.RawQuery) {
-		if b := out.URL.RawQuery[i]; b <= ' ' || b == 0x7f || b == '#' {
-			return nil, invalidRequest(errQuery)
-		}
+	if !sendable(out.URL.RawQuery) {
+		return nil, invalidRequest(errQuery)
 	}
-	f := &fields{h: out.Header, room: room}
-	c.setConnection(f)
-	c.setForwarded(f)
-	f.set("Via", appendVia(in.Header["Via"], in.ProtoMajor, in.ProtoMinor))
-	c.identity.set(f)
+	c.set(&fields{h: out.Header, room: room})
 	if _, ok := out.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // net/http would send its own
 	}
 	return out, nil
+}
+
+// OutgoingFields is Outgoing for a transport that takes fields as a list: those of the header, which stays empty. It is for
+// requests that nobody else looks at; ok is false for one that Outgoing has to make.
+func (c *Call) OutgoingFields(target *url.URL) (out *http.Request, list []transport.Field, failed *policy.Error, ok bool) {
+	in := c.In
+	if c.Forward.Rewrite != nil || len(in.Header["Expect"]) > 0 || nominates(in.Header["Connection"]) {
+		return nil, nil, nil, false
+	}
+	out, _, failed = c.outgoing(target)
+	if failed != nil {
+		return nil, nil, failed, true
+	}
+	if !sendable(out.URL.RawQuery) {
+		return nil, nil, invalidRequest(errQuery), true
+	}
+	f := &fields{list: c.list[:0]}
+	for name, values := range in.Header {
+		if hopByHop(name) || framing(name) || sets(name) {
+			continue
+		}
+		for _, v := range values {
+			f.list = append(f.list, transport.Field{Name: name, Value: v})
+		}
+	}
+	c.set(f)
+	c.list = f.list
+	return out, f.list, nil, true
+}
+
+// outgoing makes the request but for its header, and room for the values of the gateway's own fields.
+func (c *Call) outgoing(target *url.URL) (*http.Request, []string, *policy.Error) {
+	in := c.In
+	out, u, room := &c.out, &c.url, c.room[:0]
+	if c.asked { // somebody may still hold that one
+		out, u, room, c.header, c.list = new(http.Request), new(url.URL), make([]string, 0, ownFields), make(http.Header, len(in.Header)+ownFields), nil
+	}
+	c.asked = true
+	*out = *in // for the context
+	out.Proto, out.ProtoMajor, out.ProtoMinor, out.Header = "HTTP/1.1", 1, 1, c.header
+	out.RequestURI, out.RemoteAddr, out.Pattern, out.TLS = "", "", "", nil
+	out.Form, out.PostForm, out.MultipartForm, out.Response = nil, nil, nil, nil
+	if out.URL = u; !joinURL(u, target, in.URL, c.Exchange.Path()) {
+		return nil, nil, &policy.Error{Status: http.StatusBadRequest, Code: "path_rewritten", Message: "Bad request", Err: errPath}
+	}
+	c.frame(out, target)
+	return out, room, nil
+}
+
+// set writes the fields that are the gateway's.
+func (c *Call) set(f *fields) {
+	c.setConnection(f)
+	c.setForwarded(f)
+	f.set("Via", appendVia(c.In.Header["Via"], c.In.ProtoMajor, c.In.ProtoMinor))
+	c.identity.set(f)
+}
+
+// sendable tells whether a query can stand in a request line.
+func sendable(query string) bool {
+	for i := range len(query) {
+		if b := query[i]; b <= ' ' || b == 0x7f || b == '#' {
+			return false
+		}
+	}
+	return true
 }
 
 // invalidRequest is the refusal of a request that a plugin made so that it cannot be sent.
@@ -113,7 +163,7 @@ func (c *Call) setConnection(f *fields) {
 	if c.upload != nil && hasToken(in.Header["Expect"], "100-continue") {
 		f.set("Expect", "100-continue")
 	} else {
-		delete(f.h, "Expect")
+		f.remove("Expect")
 	}
 	if te := in.Header["Te"]; len(te) > 0 && (in.ProtoMajor == 2 || canonical.GRPC(in.Header)) && hasToken(te, "trailers") {
 		f.set("Te", "trailers") // gRPC servers insist on it

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/transport"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -53,6 +54,7 @@ type Call struct {
 	url    url.URL
 	header http.Header
 	room   [ownFields]string
+	list   []transport.Field
 	asked  bool // out is in use
 
 	mu       sync.Mutex
@@ -98,11 +100,12 @@ func (c *Call) Release() {
 // Recycle gives back a call that was released, for another to use. Nobody may hold the first of its outgoing requests any
 // more, nor a part of it, and nobody calls Cut. It is not to be called otherwise; a call that is not given back is garbage.
 func (c *Call) Recycle() {
-	header := c.header
-	clear(header)
-	clear(c.room[:])
-	p := c.proxy
-	*c = Call{header: header}
+	header, list, p := c.header, c.list, c.proxy
+	if len(header) > 0 {
+		clear(header)
+	}
+	clear(list)
+	*c = Call{header: header, list: list[:0]}
 	p.calls.Put(c)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -40,8 +41,9 @@ type Direct struct {
 	smallBodies sync.Pool // *smallBody
 	uploads     sync.Pool // *uploadBuffer
 
+	pools atomic.Pointer[map[string]*pool] // by the host of a URL; a map never changes
+
 	mu    sync.Mutex
-	pools map[string]*pool
 	wires map[*wire]struct{}
 }
 
@@ -54,23 +56,51 @@ func NewDirect(c Config) *Direct {
 		dialer: c.Dial, anyDialer: c.Dial != nil,
 		maxConns: max(orDefault(c.MaxConns, DefaultMaxConns), 0), maxIdle: max(orDefault(c.MaxIdleConns, DefaultMaxIdleConns), 0),
 		idleTime: max(orDefault(c.IdleTimeout, DefaultIdleTimeout), 0), maxHeader: int(orDefault(c.MaxHeaderBytes, DefaultMaxHeaderBytes)),
-		done: make(chan struct{}), pools: map[string]*pool{}, wires: map[*wire]struct{}{},
+		done: make(chan struct{}), wires: map[*wire]struct{}{},
 	}
 	d.smallBodies.New, d.uploads.New = emptySmallBody, emptyUploadBuffer
 	if d.dialer == nil {
 		d.dialer = (&net.Dialer{KeepAlive: keepAlive}).DialContext
 	}
+	d.pools.Store(&map[string]*pool{})
 	d.life, d.end = context.WithCancel(context.Background())
 	c.Dial = d.dialStandard
 	d.std = NewStandard(c)
 	return d
 }
 
+// Field is a header field.
+type Field struct{ Name, Value string }
+
 // Send implements [Transport].
 func (d *Direct) Send(out *http.Request, l Limits) (*http.Response, error) {
 	if out.URL.Scheme != "http" || len(out.Header["Expect"]) > 0 {
 		return d.std.Send(out, l)
 	}
+	return d.send(out, nil, l)
+}
+
+// SendFields is Send for a request whose header is in fields, which spares a map. Its own header is empty, and not nil; none
+// of the fields is Expect.
+func (d *Direct) SendFields(out *http.Request, fields []Field, l Limits) (*http.Response, error) {
+	if out.URL.Scheme != "http" {
+		return d.sendStandard(out, fields, l)
+	}
+	return d.send(out, fields, l)
+}
+
+// sendStandard sends a request over the Standard.
+func (d *Direct) sendStandard(out *http.Request, fields []Field, l Limits) (*http.Response, error) {
+	for _, f := range fields {
+		out.Header[f.Name] = append(out.Header[f.Name], f.Value)
+	}
+	if _, ok := out.Header["User-Agent"]; fields != nil && !ok {
+		out.Header["User-Agent"] = nil // net/http would send its own
+	}
+	return d.std.Send(out, l)
+}
+
+func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*http.Response, error) {
 	body := out.Body
 	if body == http.NoBody {
 		body = nil
@@ -102,7 +132,7 @@ func (d *Direct) Send(out *http.Request, l Limits) (*http.Response, error) {
 			if out.Body = body; inline != nil {
 				out.Body = &readBody{*bytes.NewReader(bytes.Clone(inline)), body}
 			}
-			return d.std.Send(out, l)
+			return d.sendStandard(out, fields, l)
 		}
 		if err != nil {
 			closeBody(body)
@@ -110,7 +140,7 @@ func (d *Direct) Send(out *http.Request, l Limits) (*http.Response, error) {
 			return nil, err
 		}
 		stale := c.used
-		res, failed := c.exchange(out, body, inline, l)
+		res, failed := c.exchange(out, fields, body, inline, l)
 		if failed == nil {
 			return res, nil
 		}
@@ -180,13 +210,19 @@ func (d *Direct) leave() {
 }
 
 func (d *Direct) pool(host string) *pool {
+	if p := (*d.pools.Load())[host]; p != nil {
+		return p
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := d.pools[host]
-	if p == nil {
-		p = newPool(d, host)
-		d.pools[host] = p
+	pools := *d.pools.Load()
+	if p := pools[host]; p != nil {
+		return p
 	}
+	pools = maps.Clone(pools)
+	p := newPool(d, host)
+	pools[host] = p
+	d.pools.Store(&pools)
 	return p
 }
 
@@ -209,14 +245,11 @@ func (d *Direct) forget(c *wire) {
 
 // dialStandard makes connections for the Standard. One that turned out to be of no use here is used up first.
 func (d *Direct) dialStandard(ctx context.Context, network, addr string) (net.Conn, error) {
-	d.mu.Lock()
-	for _, p := range d.pools {
+	for _, p := range *d.pools.Load() {
 		if c := p.probed.Load(); c != nil && p.addr == addr && p.probed.CompareAndSwap(c, nil) {
-			d.mu.Unlock()
 			return *c, nil
 		}
 	}
-	d.mu.Unlock()
 	return d.dialer(ctx, network, addr)
 }
 
@@ -231,10 +264,7 @@ func (d *Direct) Close() error {
 	for c := range d.wires {
 		cut = append(cut, c)
 	}
-	pools := make([]*pool, 0, len(d.pools))
-	for _, p := range d.pools {
-		pools = append(pools, p)
-	}
+	pools := *d.pools.Load()
 	d.mu.Unlock()
 	for _, c := range cut {
 		c.cut(Closed, 0)

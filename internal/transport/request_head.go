@@ -19,7 +19,7 @@ var (
 
 // writeHead makes the head of a request in c.out. What decides where the message ends is written from what it is, and never
 // from the header.
-func (c *wire) writeHead(out *http.Request, streamed bool) error {
+func (c *wire) writeHead(out *http.Request, fields []Field, streamed bool) error {
 	b := c.out[:0]
 	method := out.Method
 	if method == "" {
@@ -43,18 +43,15 @@ func (c *wire) writeHead(out *http.Request, streamed bool) error {
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, host...), "\r\n"...)
 	for name, values := range out.Header {
-		if len(values) == 0 || frames(name) {
-			continue
-		}
-		if !canonical.Token(name) {
-			return errField
-		}
 		for _, v := range values {
-			if !canonical.FieldValue(v) {
-				return errField
+			if b, err = appendField(b, name, v); err != nil {
+				return err
 			}
-			b = append(append(b, name...), ": "...)
-			b = append(append(b, strings.Trim(v, " \t")...), "\r\n"...)
+		}
+	}
+	for i := range fields {
+		if b, err = appendField(b, fields[i].Name, fields[i].Value); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -69,6 +66,18 @@ func (c *wire) writeHead(out *http.Request, streamed bool) error {
 	b = append(b, "\r\n"...)
 	c.out = b
 	return nil
+}
+
+// appendField writes a field, but not one that says where the message ends or goes.
+func appendField(b []byte, name, value string) ([]byte, error) {
+	if frames(name) {
+		return b, nil
+	}
+	if !canonical.Token(name) || !canonical.FieldValue(value) {
+		return b, errField
+	}
+	b = append(append(b, name...), ": "...)
+	return append(append(b, strings.Trim(value, " \t")...), "\r\n"...), nil
 }
 
 // frames reports whether a field, in whatever spelling, says where a message ends or goes.

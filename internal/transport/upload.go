@@ -128,7 +128,7 @@ func (c *wire) asked(n int, limit time.Duration) error {
 			return err
 		}
 	}
-	return c.awaitWriteLocked(limit)
+	return c.awaitWriteLocked(limit, time.Now())
 }
 
 // hurry is called when the target does not take the body any more: it may have answered before it closed its side.

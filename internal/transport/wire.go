@@ -120,19 +120,20 @@ func (c *wire) expire(which uint64) {
 const slack = 16
 
 // patience is how long an answer is awaited before its exchange is made to end with the client's: most are there by then, and
-// arming costs more than reading them.
+// arming costs more than reading them. It is doubled at most, for the same reason.
 const patience = 10 * time.Millisecond
 
-// extend returns the deadline for a wait of limit that begins now, and whether it has to be set in place of by.
-func extend(by time.Time, limit time.Duration) (time.Time, bool) {
+// extend returns the deadline for a wait of limit that begins now, and whether it has to be set in place of by. It lies
+// beyond by no more than room.
+func extend(by, now time.Time, limit, room time.Duration) (time.Time, bool) {
 	if limit <= 0 {
 		return time.Time{}, !by.IsZero()
 	}
-	due := time.Now().Add(limit)
-	if !by.Before(due) && by.Sub(due) <= limit/slack {
+	due := now.Add(limit)
+	if !by.Before(due) && by.Sub(due) <= room {
 		return by, false
 	}
-	return due.Add(limit / slack), true
+	return due.Add(room), true
 }
 
 // awaitRead bounds the next wait for what the target sends, awaitWrite the one for it to take something. They fail when the
@@ -147,7 +148,7 @@ func (c *wire) awaitReadLocked(limit time.Duration) error {
 	if c.cause != "" {
 		return errCut
 	}
-	by, set := extend(c.readBy, limit)
+	by, set := extend(c.readBy, time.Now(), limit, limit/slack)
 	if !set {
 		return nil
 	}
@@ -155,11 +156,11 @@ func (c *wire) awaitReadLocked(limit time.Duration) error {
 	return c.Conn.SetReadDeadline(by)
 }
 
-func (c *wire) awaitWriteLocked(limit time.Duration) error {
+func (c *wire) awaitWriteLocked(limit time.Duration, now time.Time) error {
 	if c.cause != "" {
 		return errCut
 	}
-	by, set := extend(c.writeBy, limit)
+	by, set := extend(c.writeBy, now, limit, limit/slack)
 	if !set {
 		return nil
 	}
@@ -187,14 +188,19 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 		which := c.number
 		c.total = time.AfterFunc(time.Until(l.Deadline), func() { c.expire(which) })
 	}
-	if err := c.awaitWriteLocked(l.FirstByte); err != nil {
+	now := time.Now()
+	if err := c.awaitWriteLocked(l.FirstByte, now); err != nil {
 		return err
 	}
 	if !c.patient {
 		return c.awaitReadLocked(l.FirstByte)
 	}
-	c.readBy = time.Now().Add(patience)
-	return c.Conn.SetReadDeadline(c.readBy)
+	by, set := extend(c.readBy, now, patience, patience)
+	if !set {
+		return nil
+	}
+	c.readBy = by
+	return c.Conn.SetReadDeadline(by)
 }
 
 // watch makes the exchange end with the client's from now on.
@@ -261,11 +267,11 @@ func (c *wire) retireLocked() bool {
 
 // exchange sends out and returns the head of its answer; when it fails the connection is given up. A body that is not nil
 // and not in inline is sent by a goroutine, while the answer is waited for and passed on.
-func (c *wire) exchange(out *http.Request, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
+func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
 	streamed := body != nil && inline == nil
 	err := c.begin(out.Context(), l, streamed)
 	if err == nil {
-		if err := c.writeHead(out, streamed); err != nil {
+		if err := c.writeHead(out, fields, streamed); err != nil {
 			return nil, c.fail(&Error{Code: InvalidRequest, Err: err})
 		}
 		c.out = append(c.out, inline...)
