@@ -17,7 +17,7 @@ func (c *Call) setForwarded(f *fields) {
 	x, in := c.Exchange, c.In.Header
 	peer, _ := x.PeerAddr()
 	client := x.ClientAddr()
-	peerText := addrText(peer)
+	peerText := peerText(c.In.RemoteAddr, peer)
 	clientText := peerText
 	if client != peer {
 		clientText = addrText(client)
@@ -35,7 +35,10 @@ func (c *Call) setForwarded(f *fields) {
 	scheme := x.Scheme()
 	host, port := x.Host()
 	f.setOrDelete("X-Forwarded-Proto", scheme)
-	asked := hostPort(host, port)
+	asked := c.In.Host
+	if !isHostPort(asked, host, port) {
+		asked = hostPort(host, port)
+	}
 	kongs := c.Forward.KongForwarded
 	if kongs {
 		asked, port = hostPort(host, ""), c.listenerPort(port)
@@ -81,6 +84,23 @@ func keep(f *fields, in map[string][]string, name, value string) {
 		value = kept[0]
 	}
 	f.setOrDelete(name, value)
+}
+
+// peerText returns the address of the peer: as it stands in RemoteAddr, where that is how we would write it.
+func peerText(remote string, peer netip.Addr) string {
+	if i := strings.LastIndexByte(remote, ':'); i > 0 && peer.Is4() && remote[0] != '[' {
+		return remote[:i]
+	}
+	return addrText(peer)
+}
+
+// isHostPort tells whether text is hostPort(host, port).
+func isHostPort(text, host, port string) bool {
+	if port == "" || host == "" || strings.IndexByte(host, ':') >= 0 {
+		return text == host && strings.IndexByte(host, ':') < 0
+	}
+	n := len(host)
+	return len(text) == n+1+len(port) && text[:n] == host && text[n] == ':' && text[n+1:] == port
 }
 
 func addrText(a netip.Addr) string {
