@@ -65,6 +65,7 @@ func (t *try) run(w http.ResponseWriter) result {
 	}
 	t.member, t.Target = m, m.Target()
 	res, err := t.send(m.URL())
+	t.call.Answered()
 	switch {
 	case err == nil:
 	case t.sent.IsZero():

@@ -109,8 +109,8 @@ type UpstreamConfig struct {
 // # What the client gets
 //
 // The target's status, body, trailers and header fields, without those of the list above that speak of one connection
-// (beside Connection: close, net/http hides what else the target names there) and without informational answers (1xx); an
-// answer with 101 is a 502. Via is appended to. Set-Cookie, Vary, Link,
+// (beside Connection: close, net/http hides what else the target names there); an answer with 101 is a 502. Of informational
+// answers the first eight with 102 and 103 are passed on, without cookies. Via is appended to. Set-Cookie, Vary, Link,
 // WWW-Authenticate and Server-Timing stand beside what plugins prepared under these names, any other field of the target
 // replaces it. Trailers that a recipient would have had to know before the body, such as Set-Cookie, and those under the
 // gateway's own names are removed. Location and the other contents of fields are not rewritten.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -229,4 +231,56 @@ func TestLeaverTakesNobodyAlong(t *testing.T) {
 		wg.Wait()
 	}
 	require.Equal(t, map[int]int{200: 200}, got)
+}
+
+// A target that closes connections it keeps, at any moment and without announcing it, costs no request that may be sent
+// again: what was closed is noticed before it is used, or the request goes over another connection.
+func TestTargetClosesIdleConnections(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				for n := 0; ; n++ {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(r.URL.Path), r.URL.Path)
+					if len(r.URL.Path)%3 == n%3 {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		serving.Wait()
+	})
+	u := upstream(t, gateway.UpstreamConfig{MaxIdleConns: 8}, "http://"+l.Addr().String())
+	var clients sync.WaitGroup
+	for i := range 8 {
+		clients.Go(func() {
+			for j := range 200 {
+				path := "/" + strings.Repeat("x", i) + strconv.Itoa(j)
+				w := httptest.NewRecorder()
+				u.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+				if w.Code != http.StatusOK || w.Body.String() != path {
+					t.Errorf("%s: %d %q", path, w.Code, w.Body)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"sync"
@@ -58,8 +59,10 @@ type Call struct {
 	asked  bool // out is in use
 
 	mu       sync.Mutex
+	w        http.ResponseWriter // the client's, until there is an answer
 	sending  http.ResponseWriter // the client's, while an answer is passed on
 	released bool
+	informed int // informational answers that were passed on
 }
 
 // Accept takes in r, whose answer goes to w. It refuses requests that came through this gateway too often already, and
@@ -71,7 +74,7 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 	}
 	x := policy.ExchangeFrom(r.Context())
 	c, _ := p.calls.Get().(*Call)
-	c.In, c.Exchange, c.Forward, c.proxy = r, x, x.Forward(), p
+	c.In, c.Exchange, c.Forward, c.proxy, c.w = r, x, x.Forward(), p, w
 	if c.Forward == nil {
 		c.Forward = &c.noForward
 	}
@@ -90,7 +93,7 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 // Release ends the use of the request body: nothing reads it when Release has returned. It may be called more than once.
 func (c *Call) Release() {
 	c.mu.Lock()
-	c.sending, c.released = nil, true
+	c.w, c.sending, c.released = nil, nil, true
 	c.mu.Unlock()
 	if c.upload != nil {
 		c.upload.release()
@@ -123,9 +126,46 @@ func (c *Call) Cut() {
 func (c *Call) send(w http.ResponseWriter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.released {
+	if c.w = nil; !c.released {
 		c.sending = w
 	}
+}
+
+// maxInformed is how many informational answers to one request are passed on.
+const maxInformed = 8
+
+// Inform passes on an informational answer that says something to the client: 102 and 103. It implements
+// [transport.Receiver].
+func (c *Call) Inform(status int, header http.Header) {
+	if status != http.StatusProcessing && status != http.StatusEarlyHints || !c.In.ProtoAtLeast(1, 1) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.w == nil || c.informed == maxInformed {
+		return // it comes too late
+	}
+	c.informed++
+	// What was prepared for the answer is not for this one.
+	h := c.w.Header()
+	prepared := maps.Clone(h)
+	clear(h)
+	for name, values := range header {
+		if !hopByHop(name) && !framing(name) && name != "Set-Cookie" {
+			h[name] = values
+		}
+	}
+	removeNominated(h, header["Connection"])
+	c.w.WriteHeader(status)
+	clear(h)
+	maps.Copy(h, prepared)
+}
+
+// Answered ends the time for informational answers: what is written to the client from now on is the answer.
+func (c *Call) Answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.w = nil
 }
 
 // Panicked returns the value with which the request body panicked while it was read for the upstream, on a goroutine

@@ -46,10 +46,39 @@ func outgoing(t *testing.T, entry policy.EntryConfig, r *http.Request, target st
 		}
 		defer c.Release()
 		out, refused = c.Outgoing(u)
+		sameAsList(t, w, r, u, out, refused)
 	})).ServeHTTP(w, r)
 	require.True(t, called, "refused by the entry: %s", w.Body)
 	require.Equal(t, before, after, "the client's header is never changed")
 	return out, refused
+}
+
+// sameAsList says that OutgoingFields makes the same of r, where it makes anything.
+func sameAsList(t *testing.T, w http.ResponseWriter, r *http.Request, target *url.URL, out *http.Request, refused *policy.Error) {
+	t.Helper()
+	c, failed := proxy.New().Accept(w, r)
+	require.Nil(t, failed)
+	defer c.Release()
+	other, list, failed, ok := c.OutgoingFields(target)
+	if !ok {
+		return
+	}
+	require.Equal(t, refused == nil, failed == nil)
+	if failed != nil {
+		require.Equal(t, refused.Code, failed.Code)
+		return
+	}
+	h := http.Header{}
+	for _, f := range list {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+	for name, values := range out.Header {
+		require.Equal(t, values, h[name], name)
+		delete(h, name)
+	}
+	require.Empty(t, h)
+	require.Empty(t, other.Header)
+	require.Equal(t, []any{out.Method, out.URL, out.Host, out.ContentLength}, []any{other.Method, other.URL, other.Host, other.ContentLength})
 }
 
 func request(method, target string, header ...string) *http.Request {

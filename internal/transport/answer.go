@@ -56,6 +56,9 @@ func (c *wire) readHead(method string) error {
 		if c.res.StatusCode >= http.StatusOK {
 			return nil
 		}
+		if r := c.limits.Receiver; r != nil && c.res.StatusCode != http.StatusContinue {
+			r.Inform(c.res.StatusCode, c.res.Header)
+		}
 	}
 	return &Error{Code: InvalidResponse, Err: errInformational}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"strings"
 	"sync"
@@ -27,8 +28,10 @@ type attempt struct {
 	life   <-chan struct{} // ends with cancel, or with the caller's context
 	trace  httptrace.ClientTrace
 	host   string
-	upload io.ReadCloser // nil without a body
-	answer io.ReadCloser // belongs to the reader of the answer
+
+	informed int           // by net/http's goroutine that reads
+	upload   io.ReadCloser // nil without a body
+	answer   io.ReadCloser // belongs to the reader of the answer
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -238,6 +241,17 @@ func (a *attempt) putBack(err error) {
 	if c := a.connection(); c != nil && err == nil {
 		c.keep()
 	}
+}
+
+// inform is called by net/http with each informational answer. It does not bound them where somebody listens.
+func (a *attempt) inform(status int, header textproto.MIMEHeader) error {
+	if a.informed++; a.informed > maxInformational {
+		return errInformational
+	}
+	if status != http.StatusContinue && status != http.StatusSwitchingProtocols {
+		a.limits.Receiver.Inform(status, http.Header(header))
+	}
+	return nil
 }
 
 func (a *attempt) connection() *http1 {

@@ -140,6 +140,9 @@ func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
 	}
 	a.trace.GotConn, a.trace.PutIdleConn = a.gotConn, a.putBack
+	if l.Receiver != nil {
+		a.trace.Got1xxResponse = a.inform
+	}
 	req := out.WithContext(httptrace.WithClientTrace(attemptContext{ctx, a}, &a.trace))
 	if a.upload != nil {
 		req.Body = (*uploadBody)(a)

@@ -36,9 +36,18 @@ type Limits struct {
 	Idle time.Duration
 	// Deadline ends the exchange, its body included. Zero means none.
 	Deadline time.Time
-	// Receiver has its Cut called, at most once, when a limit or Close ends the exchange after the head of its answer was
-	// there: it may be waiting for the client, which the transport cannot end. Nil does nothing.
-	Receiver interface{ Cut() }
+	// Receiver is told what the answer itself does not say. Nil is told nothing.
+	Receiver Receiver
+}
+
+// Receiver is who passes an answer on.
+type Receiver interface {
+	// Cut is called, at most once, when a limit or Close ends the exchange after the head of its answer was there: the
+	// receiver may be waiting for the client, which the transport cannot end.
+	Cut()
+	// Inform is called with each informational answer but 100 and 101, before Send returns, not necessarily by its
+	// goroutine. The header is valid during the call, its values may be kept.
+	Inform(status int, header http.Header)
 }
 
 // Codes of an [Error]. The set is closed.
