@@ -34,7 +34,8 @@ type Forward struct {
 	Timeouts Timeouts
 }
 
-// Timeouts bound an upstream request. In each field zero means the default, negative means no bound.
+// Timeouts bound an upstream request. In each field zero means the default, negative means no bound. FirstByte and Idle may be
+// exceeded by a sixteenth.
 type Timeouts struct {
 	// Connect bounds the making of a connection, TLS included. Default 3 s.
 	Connect time.Duration
