@@ -101,7 +101,7 @@ func parseFields(text string, h http.Header, room []string) error {
 		if !canonical.Token(name) { // also white space before the colon, and a line that continues the one before
 			return errFieldName
 		}
-		value := strings.Trim(line[colon+1:], " \t")
+		value := trimSpace(line[colon+1:])
 		if !canonical.FieldValue(value) {
 			return errFieldValue
 		}
@@ -118,6 +118,17 @@ func parseFields(text string, h http.Header, room []string) error {
 		n := len(room)
 		h[key] = room[n-1 : n : n]
 	}
+}
+
+// trimSpace removes white space at both ends of a value (RFC 9110 section 5.6.3), of which there is little.
+func trimSpace(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // frame says where the body of res ends.

@@ -77,7 +77,7 @@ func appendField(b []byte, name, value string) ([]byte, error) {
 		return b, errField
 	}
 	b = append(append(b, name...), ": "...)
-	return append(append(b, strings.Trim(value, " \t")...), "\r\n"...), nil
+	return append(append(b, trimSpace(value)...), "\r\n"...), nil
 }
 
 // frames reports whether a field, in whatever spelling, says where a message ends or goes.
