@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -38,13 +39,28 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 		c.head(w, res, nil)
 		return Delivery{Sent: true}
 	}
-	buf, _ := c.proxy.buffers.Get().(*[bufferSize]byte)
-	defer c.proxy.buffers.Put(buf)
-
 	flush := flusher(w, res)
+	if whole := transport.Whole(res); whole != nil && flush == nil {
+		c.head(w, res, nil)
+		if n, err := w.Write(whole); err != nil || n < len(whole) {
+			return Delivery{Sent: true, Err: cmp.Or(err, io.ErrShortWrite), Gone: true}
+		}
+		return Delivery{Sent: true}
+	}
+	var buf []byte
+	if res.ContentLength >= largeBody {
+		large, _ := c.proxy.large.Get().(*[largeBufferSize]byte)
+		defer c.proxy.large.Put(large)
+		buf = large[:]
+	} else {
+		small, _ := c.proxy.buffers.Get().(*[bufferSize]byte)
+		defer c.proxy.buffers.Put(small)
+		buf = small[:]
+	}
+
 	n, err := 0, error(nil)
 	if flush == nil {
-		if n, err = readSome(res.Body, buf[:]); n == 0 && err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is not the end
+		if n, err = readSome(res.Body, buf); n == 0 && err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is not the end
 			return Delivery{Err: err}
 		}
 	}
@@ -55,7 +71,7 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 		if failed := flush(); failed != nil {
 			return Delivery{Sent: true, Err: failed, Gone: true}
 		}
-		n, err = readSome(res.Body, buf[:])
+		n, err = readSome(res.Body, buf)
 	}
 	for {
 		if n > 0 {
@@ -77,7 +93,7 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 		case err != nil:
 			return Delivery{Sent: true, Err: err}
 		}
-		n, err = readSome(res.Body, buf[:])
+		n, err = readSome(res.Body, buf)
 	}
 }
 

@@ -12,11 +12,18 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 )
 
-const bufferSize = 32 << 10
+// A body is passed on in pieces of bufferSize, one of declared length that is largeBody or longer in larger ones, which need
+// fewer system calls.
+const (
+	bufferSize      = 32 << 10
+	largeBufferSize = 64 << 10
+	largeBody       = 4 * largeBufferSize
+)
 
 // Proxy is what all calls share. It is safe for concurrent use.
 type Proxy struct {
 	buffers sync.Pool // *[bufferSize]byte
+	large   sync.Pool // *[largeBufferSize]byte
 	calls   sync.Pool // *Call
 }
 
@@ -24,6 +31,7 @@ type Proxy struct {
 func New() *Proxy {
 	p := &Proxy{}
 	p.calls.New = func() any { return &Call{header: make(http.Header, 2*ownFields)} }
+	p.large.New = func() any { return new([largeBufferSize]byte) }
 	p.buffers.New = func() any { return new([bufferSize]byte) }
 	return p
 }

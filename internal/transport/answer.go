@@ -201,3 +201,17 @@ func IsDirect(res *http.Response) bool {
 	_, ok := res.Body.(*answer)
 	return ok
 }
+
+// Whole returns the body of an answer that came by a [Direct] if it is there already, and takes it as read; nil when it is
+// not, or empty. It is valid until the body is closed.
+func Whole(res *http.Response) []byte {
+	b, ok := res.Body.(*answer)
+	if !ok || b.framing != sized || b.left > int64(b.c.to-b.c.from) || b.done || b.err != nil {
+		return nil
+	}
+	c := b.c
+	body := c.in[c.from : c.from+int(b.left)]
+	c.from += int(b.left)
+	b.left, b.done = 0, true
+	return body
+}
