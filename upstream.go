@@ -61,6 +61,9 @@ type UpstreamConfig struct {
 	// IdleConnTimeout is how long an idle connection is kept. Set it below the time the targets keep theirs. Default
 	// 30 s, negative: for ever.
 	IdleConnTimeout time.Duration
+	// MaxConnAge is how long an HTTP/1.1 connection without TLS is used at most, so that a name that leads elsewhere is noticed
+	// while traffic flows. Default 5 min, negative: for ever.
+	MaxConnAge time.Duration
 	// MaxResponseHeaderBytes bounds the head of an answer. Default 128 KiB; a negative value is an error.
 	MaxResponseHeaderBytes int64
 }
@@ -143,7 +146,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	pool, err := c.pool()
 	errs = append(errs, err)
 	settings := transport.Config{
-		TLS: c.TLS, Dial: c.Dial, MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout,
+		TLS: c.TLS, Dial: c.Dial, MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0),
 	}
 	var t transport.Transport

@@ -29,6 +29,7 @@ type Direct struct {
 	maxConns  int
 	maxIdle   int
 	idleTime  time.Duration
+	maxAge    time.Duration
 	maxHeader int
 
 	life context.Context // ends with Close
@@ -55,8 +56,9 @@ func NewDirect(c Config) *Direct {
 	d := &Direct{
 		dialer: c.Dial, anyDialer: c.Dial != nil,
 		maxConns: max(orDefault(c.MaxConns, DefaultMaxConns), 0), maxIdle: max(orDefault(c.MaxIdleConns, DefaultMaxIdleConns), 0),
-		idleTime: max(orDefault(c.IdleTimeout, DefaultIdleTimeout), 0), maxHeader: int(orDefault(c.MaxHeaderBytes, DefaultMaxHeaderBytes)),
-		done: make(chan struct{}), wires: map[*wire]struct{}{},
+		idleTime: max(orDefault(c.IdleTimeout, DefaultIdleTimeout), 0), maxAge: max(orDefault(c.MaxAge, DefaultMaxAge), 0),
+		maxHeader: int(orDefault(c.MaxHeaderBytes, DefaultMaxHeaderBytes)),
+		done:      make(chan struct{}), wires: map[*wire]struct{}{},
 	}
 	d.smallBodies.New, d.uploads.New = emptySmallBody, emptyUploadBuffer
 	if d.dialer == nil {

@@ -310,3 +310,40 @@ func TestBothPaths(t *testing.T) {
 		})
 	}
 }
+
+// TestAge: a connection that is old enough is not used again, and one that has been idle for too long neither.
+func TestAge(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]transport.Config{
+		"age": {MaxAge: time.Nanosecond}, "idle": {IdleTimeout: time.Nanosecond}, "none kept": {MaxIdleConns: -1}, "kept": {},
+	} {
+		var conns atomic.Int64
+		closed := make(chan struct{}, 3)
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+		srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				conns.Add(1)
+			case http.StateClosed:
+				closed <- struct{}{}
+			default:
+			}
+		}
+		srv.Start()
+		d := transport.NewDirect(c)
+		for range 3 {
+			res, err := d.Send(outgoing(t.Context(), srv.URL, nil), transport.Limits{})
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, res.Body)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			if name != "kept" {
+				<-closed
+			}
+		}
+		want := map[bool]int64{true: 1, false: 3}[name == "kept"]
+		require.Equal(t, want, conns.Load(), name)
+		require.NoError(t, d.Close())
+		srv.Close()
+	}
+}

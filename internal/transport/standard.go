@@ -32,6 +32,9 @@ type Config struct {
 	// IdleTimeout is how long an idle connection is kept. It should be below the time the target keeps them, or requests
 	// meet connections just closed. Default 30 s, negative: for ever.
 	IdleTimeout time.Duration
+	// MaxAge is how long a connection of a [Direct] is used, so that a name that leads elsewhere is noticed. Default 5 min,
+	// negative: for ever.
+	MaxAge time.Duration
 	// MaxHeaderBytes bounds the head of an answer, informational ones included. Default 128 KiB.
 	MaxHeaderBytes int64
 }
@@ -41,6 +44,7 @@ const (
 	DefaultMaxConns       = 512
 	DefaultMaxIdleConns   = 64
 	DefaultIdleTimeout    = 30 * time.Second
+	DefaultMaxAge         = 5 * time.Minute
 	DefaultMaxHeaderBytes = 128 << 10
 )
 

@@ -21,6 +21,7 @@ type wire struct {
 	pool   *pool
 	under  *socket // nil where it cannot be looked into
 	cancel func()  // cut with Canceled, made once
+	born   time.Time
 	since  time.Time
 	used   bool // an exchange before went well
 
@@ -63,7 +64,7 @@ const (
 )
 
 func newWire(raw net.Conn, p *pool) *wire {
-	c := &wire{Conn: raw, pool: p, in: make([]byte, wireBuffer)}
+	c := &wire{Conn: raw, pool: p, born: time.Now(), in: make([]byte, wireBuffer)}
 	if s, ok := raw.(syscall.Conn); ok {
 		c.under = newSocket(s)
 	}
