@@ -9,6 +9,7 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,5 +68,40 @@ func TestInformationalAnswers(t *testing.T) {
 			require.NoError(t, err)
 			require.Contains(t, line, "200 OK", "HTTP/1.0 knows no others")
 		})
+	}
+}
+
+// TestFlushInterval: bytes of an answer of declared length reach the client although the rest does not come.
+func TestFlushInterval(t *testing.T) {
+	t.Parallel()
+	for _, interval := range []time.Duration{-1, 2 * time.Millisecond} {
+		rest := make(chan struct{})
+		u := upstream(t, gateway.UpstreamConfig{}, scripted(t, func(c *net.TCPConn, in *bufio.Reader) {
+			if _, err := http.ReadRequest(in); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\none")
+			<-rest
+			_, _ = io.WriteString(c, "two")
+			_, _ = io.WriteString(c, "end")
+			_, _ = io.Copy(io.Discard, in)
+		}))
+		gw, err := gateway.New(gateway.Config{Routes: []gateway.Route{{
+			Name: "r", Match: gateway.Match{Prefixes: []string{"/"}}, Handler: u, Forward: gateway.Forward{FlushInterval: interval},
+		}}})
+		require.NoError(t, err)
+		c, in := dialFront(t, front(t, gw))
+		_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		require.NoError(t, err)
+		res, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		require.EqualValues(t, 9, res.ContentLength)
+		first := make([]byte, 3)
+		_, err = io.ReadFull(res.Body, first)
+		require.NoError(t, err)
+		require.Equal(t, "one", string(first))
+		close(rest)
+		require.Equal(t, "twoend", text(t, res))
+		require.NoError(t, gw.Shutdown(t.Context()))
 	}
 }

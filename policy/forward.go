@@ -30,6 +30,10 @@ type Forward struct {
 	// body and framing are restored. A path or query that cannot be sent is a 500. Only upstreams call it. Nil changes
 	// nothing.
 	Rewrite func(in, out *http.Request)
+	// FlushInterval is how long bytes of an answer whose length was declared may wait for more. Zero: until the server's buffer
+	// is full, or the answer ends. Negative: each piece is sent as it comes, as answers of unknown length, event streams and
+	// gRPC are in any case. Only upstreams look at it.
+	FlushInterval time.Duration
 	// Timeouts that are set replace those of the upstream.
 	Timeouts Timeouts
 }

@@ -39,13 +39,22 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 		c.head(w, res, nil)
 		return Delivery{Sent: true}
 	}
-	flush := flusher(w, res)
+	flush, interval := flusher(w, res), c.Forward.FlushInterval
+	if flush == nil && interval < 0 {
+		flush = flushing(w)
+	}
 	if whole := transport.Whole(res); whole != nil && flush == nil {
 		c.head(w, res, nil)
 		if n, err := w.Write(whole); err != nil || n < len(whole) {
 			return Delivery{Sent: true, Err: cmp.Or(err, io.ErrShortWrite), Gone: true}
 		}
 		return Delivery{Sent: true}
+	}
+	var body io.Writer = w
+	if flush == nil && interval > 0 {
+		late := &latencyWriter{w: w, flush: flushing(w), after: interval}
+		defer late.stop()
+		body = late
 	}
 	var buf []byte
 	if res.ContentLength >= largeBody {
@@ -75,7 +84,7 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 	}
 	for {
 		if n > 0 {
-			written, failed := w.Write(buf[:n])
+			written, failed := body.Write(buf[:n])
 			if failed == nil && written < n {
 				failed = io.ErrShortWrite
 			}
@@ -113,6 +122,11 @@ func flusher(w http.ResponseWriter, res *http.Response) func() error {
 	if res.ContentLength >= 0 && !streams(res.Header["Content-Type"]) {
 		return nil
 	}
+	return flushing(w)
+}
+
+// flushing returns how to flush.
+func flushing(w http.ResponseWriter) func() error {
 	control := http.NewResponseController(w)
 	return func() error {
 		if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
