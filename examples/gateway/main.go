@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -227,7 +228,10 @@ func serve(ctx context.Context, s settings, r *config.Reloader, log *slog.Logger
 	fmt.Fprintln(out, "listening on", strings.Join(where, " and "))
 	var watching sync.WaitGroup
 	watched, stop := context.WithCancel(ctx)
-	watching.Go(func() { r.Watch(watched, hangup) })
+	watching.Go(func() {
+		debug.FreeOSMemory() // reading the file took more than serving it does
+		r.Watch(watched, hangup)
+	})
 	err = r.Gateway().Run(ctx, srv, listeners...)
 	stop()
 	watching.Wait()
