@@ -1,0 +1,151 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-go/gateway/bench/conf"
+	"github.com/gatehouse-go/gateway/bench/internal/counters"
+	"github.com/gatehouse-go/gateway/bench/internal/standin"
+)
+
+// sample is what one turn measured.
+type sample struct {
+	load
+
+	cpu           time.Duration
+	resident      float64 // MiB, at its most
+	counted       bool    // the server counts its allocations
+	allocs, bytes float64 // for each request
+}
+
+// perCPU is how many requests a CPU second was enough for.
+func (s sample) perCPU() float64 { return float64(s.requests) / s.cpu.Seconds() }
+
+// turn starts a candidate, makes sure that it answers rightly, measures it and ends it.
+func (b *bench) turn(ctx context.Context, c candidate, w workload) (s sample, err error) {
+	v, err := b.values(ctx)
+	if err != nil {
+		return s, err
+	}
+	p, err := b.startCandidate(ctx, c, v)
+	if err != nil {
+		return s, err
+	}
+	defer p.stop()
+	if err := p.listens(ctx, v.Listen); err != nil {
+		return s, err
+	}
+	if err := probe(ctx, v.Listen, w, c.policies); err != nil {
+		return s, p.explain(err)
+	}
+	script, err := b.script(w, v)
+	if err != nil {
+		return s, err
+	}
+	if b.warmUp > 0 {
+		if _, err := b.drive(ctx, v.Listen, w, script, b.warmUp); err != nil {
+			return s, err
+		}
+	}
+	var before, after counters.Counters
+	if s.counted = c.ours(); s.counted {
+		if before, err = counters.Read(ctx, v.Stats); err != nil {
+			return s, err
+		}
+	}
+	cpu, err := p.cpu()
+	if err != nil {
+		return s, err
+	}
+	if s.load, err = b.drive(ctx, v.Listen, w, script, b.measure); err != nil {
+		return s, p.explain(err)
+	}
+	if s.cpu, err = p.cpu(); err != nil {
+		return s, p.explain(err)
+	}
+	s.cpu -= cpu
+	if s.requests == 0 || s.cpu <= 0 {
+		return s, p.explain(fmt.Errorf("%d requests in %v of CPU time", s.requests, s.cpu))
+	}
+	if s.counted {
+		if after, err = counters.Read(ctx, v.Stats); err != nil {
+			return s, err
+		}
+		s.allocs = float64(after.Mallocs-before.Mallocs) / float64(s.requests)
+		s.bytes = float64(after.Bytes-before.Bytes) / float64(s.requests)
+	}
+	s.resident, err = p.resident(peak)
+	return s, err
+}
+
+// values finds addresses and makes a directory for one turn.
+func (b *bench) values(ctx context.Context) (conf.Values, error) {
+	b.turns++
+	v := conf.Values{
+		Dir: filepath.Join(b.dir, strconv.Itoa(b.turns)), Upstream: b.origin, LuaModules: b.luaModules,
+		Procs: runtime.NumCPU(), Routes: numRoutes, Keys: standin.NumKeys,
+	}
+	if b.pin {
+		v.Procs = 1
+	}
+	addrs, err := freeAddrs(ctx, 2)
+	if err != nil {
+		return v, err
+	}
+	v.Listen, v.Stats = addrs[0], addrs[1]
+	return v, os.Mkdir(v.Dir, 0o700)
+}
+
+func (b *bench) startCandidate(ctx context.Context, c candidate, v conf.Values) (*process, error) {
+	for _, name := range c.files {
+		if _, err := write(name, v); err != nil {
+			return nil, err
+		}
+	}
+	cmd := command{dir: v.Dir, proxy: true}
+	for a := range strings.FieldsSeq(c.command) {
+		text, err := conf.Expand(a, v)
+		if err != nil {
+			return nil, err
+		}
+		cmd.args = append(cmd.args, text)
+	}
+	if c.ours() {
+		cmd.args[0] = filepath.Join(b.bin, cmd.args[0])
+		cmd.args = append(cmd.args, "-listen", v.Listen, "-upstream", v.Upstream, "-stats", v.Stats)
+	} else {
+		path, err := program(cmd.args[0])
+		if err != nil {
+			return nil, err
+		}
+		cmd.args[0] = path
+	}
+	return b.start(ctx, cmd)
+}
+
+// script writes what wrk is told, if anything, and returns where.
+func (b *bench) script(w workload, v conf.Values) (string, error) {
+	if w.script == "" {
+		return "", nil
+	}
+	return write(w.script, v)
+}
+
+// write renders a file into the directory of a turn.
+func write(name string, v conf.Values) (string, error) {
+	text, err := conf.Render(name, v)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(v.Dir, name)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
