@@ -77,6 +77,7 @@ func chain() ([]gateway.Plugin, error) {
 	}
 	limit, err := ratelimit.New(ratelimit.Config{
 		Limits: []ratelimit.Limit{ratelimit.PerSecond(standin.PerSecond)}, Key: policy.ByConsumer(),
+		Headers: ratelimit.HeadersPeriod, // two fields, as the others send
 	})
 	if err != nil {
 		return nil, err
