@@ -43,12 +43,14 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 	if flush == nil && interval < 0 {
 		flush = flushing(w)
 	}
-	if whole := transport.Whole(res); whole != nil && flush == nil {
-		c.head(w, res, nil)
-		if n, err := w.Write(whole); err != nil || n < len(whole) {
-			return Delivery{Sent: true, Err: cmp.Or(err, io.ErrShortWrite), Gone: true}
+	if flush == nil {
+		if whole := transport.Whole(res); whole != nil { // which takes it as read
+			c.head(w, res, nil)
+			if n, err := w.Write(whole); err != nil || n < len(whole) {
+				return Delivery{Sent: true, Err: cmp.Or(err, io.ErrShortWrite), Gone: true}
+			}
+			return Delivery{Sent: true}
 		}
-		return Delivery{Sent: true}
 	}
 	var body io.Writer = w
 	if flush == nil && interval > 0 {
