@@ -111,13 +111,18 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*http.Respon
 		closeBody(body)
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
 	}
+	entered := true
+	defer func() { // also when the dialer or the receiver panics
+		if entered {
+			d.leave()
+		}
+	}()
 	var inline []byte
 	if body != nil && out.ContentLength > 0 && out.ContentLength <= maxInline {
 		small := d.newSmallBody(body, out.ContentLength)
 		var err error
 		if inline, err = small.whole(); err != nil {
 			_ = body.Close()
-			d.leave()
 			return nil, unreadBody(out.Context(), err)
 		}
 		if inline == nil {
@@ -130,6 +135,7 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*http.Respon
 	for try := 0; ; try++ {
 		c, err := p.acquire(out.Context(), l, try == maxStale)
 		if err == errOpaque { //nolint:errorlint // the very value
+			entered = false
 			d.leave()
 			if out.Body = body; inline != nil {
 				out.Body = &readBody{*bytes.NewReader(bytes.Clone(inline)), body}
@@ -138,19 +144,18 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*http.Respon
 		}
 		if err != nil {
 			closeBody(body)
-			d.leave()
 			return nil, err
 		}
 		stale := c.used
 		res, failed := c.exchange(out, fields, body, inline, l)
 		if failed == nil {
+			entered = false // the body of the answer leaves
 			return res, nil
 		}
 		if failed.Code == StaleConnection && stale && try < maxStale && body == nil && isSafe(out.Method) && out.Context().Err() == nil {
 			continue
 		}
 		closeBody(body)
-		d.leave()
 		return nil, failed
 	}
 }

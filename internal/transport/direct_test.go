@@ -346,4 +346,109 @@ func TestAge(t *testing.T) {
 		require.NoError(t, d.Close())
 		srv.Close()
 	}
+
+// receiver is told what becomes of an answer.
+type receiver func()
+
+func (r receiver) Cut()                    { r() }
+func (r receiver) Inform(int, http.Header) { r() }
+
+// TestDirectPanics: a panic of what is the application's takes no place in the pool along, and does not keep Close waiting.
+func TestDirectPanics(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+				_, _ = io.Copy(io.Discard, c)
+			}
+			_ = c.Close()
+		}
+	}()
+	dials := 0
+	d := transport.NewDirect(transport.Config{MaxConns: 1, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials++; dials < 3 {
+			panic("dial")
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}})
+	limits := transport.Limits{Connect: 10 * time.Second, FirstByte: 10 * time.Second}
+	limits.Receiver = receiver(func() { panic("receiver") })
+	for _, want := range []string{"dial", "dial", "receiver", "receiver"} {
+		require.PanicsWithValue(t, want, func() {
+			_, _ = d.Send(outgoing(t.Context(), "http://"+l.Addr().String(), strings.NewReader("x")), limits)
+		})
+	}
+	limits.Receiver = nil
+	res, err := d.Send(outgoing(t.Context(), "http://"+l.Addr().String(), nil), limits)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.NoError(t, d.Close())
+}
+
+// timedConn notes what is done to its deadlines.
+type timedConn struct {
+	*net.TCPConn
+
+	cut  chan struct{} // closed when the exchange is ended
+	late atomic.Bool   // a deadline was set after that
+}
+
+func (c *timedConn) SetDeadline(t time.Time) error {
+	close(c.cut)
+	return c.TCPConn.SetDeadline(t)
+}
+
+func (c *timedConn) SetWriteDeadline(t time.Time) error {
+	select {
+	case <-c.cut:
+		c.late.Store(true)
+	default:
+	}
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// lateBody gives its first bytes when nobody wants them any more.
+type lateBody struct{ c *timedConn }
+
+func (b lateBody) Read(p []byte) (int, error) {
+	<-b.c.cut
+	time.Sleep(20 * time.Millisecond) // beyond what a deadline has in reserve
+	return len(p), nil
+}
+
+func (b lateBody) Close() error { return nil }
+
+// TestUploadAfterTheEnd: what a client still sends when its exchange ends does not give the connection new time.
+func TestUploadAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}()
+	raw, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+	require.NoError(t, err)
+	tcp, _ := raw.(*net.TCPConn)
+	c := &timedConn{TCPConn: tcp, cut: make(chan struct{})}
+	d := transport.NewDirect(transport.Config{Dial: func(context.Context, string, string) (net.Conn, error) { return c, nil }})
+	defer d.Close()
+	r := outgoing(t.Context(), "http://"+l.Addr().String(), lateBody{c})
+	r.ContentLength = -1
+	res, err := d.Send(r, transport.Limits{FirstByte: 160 * time.Millisecond})
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.False(t, c.late.Load())
 }

@@ -265,7 +265,17 @@ func (p *pool) dial(ctx context.Context, l Limits, due time.Time) (*wire, error)
 		dctx, cancel = context.WithDeadline(ctx, limit)
 	}
 	stop := context.AfterFunc(p.d.life, cancel)
+	returned := false
+	defer func() {
+		if !returned { // the application's dialer panicked
+			stop()
+			cancel()
+			p.settle(nil)
+			p.vacate()
+		}
+	}()
 	raw, err := p.d.dialer(dctx, "tcp", p.addr)
+	returned = true
 	if err == nil && raw == nil {
 		err = errDialNil
 	}

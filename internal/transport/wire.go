@@ -233,8 +233,11 @@ func (c *wire) finish(keep bool) {
 		case <-sent:
 		default: // the target does not want the rest
 			keep = false
-			_ = upload.Close()
+			c.mu.Lock()
+			c.cause = ConnectionReset // the upload sets no deadline any more
 			_ = c.Conn.SetDeadline(time.Unix(1, 0))
+			c.mu.Unlock()
+			_ = upload.Close()
 			<-sent
 		}
 		c.pool.uploaded(c)
@@ -269,22 +272,39 @@ func (c *wire) retireLocked() bool {
 // exchange sends out and returns the head of its answer; when it fails the connection is given up. A body that is not nil
 // and not in inline is sent by a goroutine, while the answer is waited for and passed on.
 func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
+	over := false
+	defer func() {
+		if !over { // a receiver panicked
+			c.finish(false)
+		}
+	}()
+	res, failed := c.attempt(out, fields, body, inline, l)
+	over = true
+	if failed != nil {
+		c.finish(false)
+	}
+	return res, failed
+}
+
+// attempt is exchange, but that it leaves it to that to give the connection up.
+func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
 	streamed := body != nil && inline == nil
 	err := c.begin(out.Context(), l, streamed)
 	if err == nil {
 		if err := c.writeHead(out, fields, streamed); err != nil {
-			return nil, c.fail(&Error{Code: InvalidRequest, Err: err})
+			return nil, &Error{Code: InvalidRequest, Err: err}
 		}
 		c.out = append(c.out, inline...)
 		_, err = c.Conn.Write(c.out)
 	}
 	if err != nil && !isBroken(err) {
-		return nil, c.fail(c.failure(err, false))
+		return nil, c.failure(err, false)
 	}
 	cutShort := err
 	if cutShort != nil { // the target may have answered before it closed its side
 		c.patient = false
 		_ = c.awaitRead(earlyAnswer)
+		closeBody(body)
 	} else if streamed {
 		c.watch()
 		c.startUpload(body, out.ContentLength)
@@ -293,26 +313,20 @@ func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, i
 		if cutShort != nil {
 			err = cutShort
 		}
-		return nil, c.fail(c.failure(err, c.heard))
+		return nil, c.failure(err, c.heard)
 	}
 	c.mu.Lock()
 	c.headed = true
 	cause := c.cause
 	c.mu.Unlock()
 	if cause != "" {
-		return nil, c.fail(c.failure(errCut, true))
+		return nil, c.failure(errCut, true)
 	}
 	if cutShort != nil {
 		c.body.last = true
 	}
 	c.res.Request = out
 	return &c.res, nil
-}
-
-// fail gives the connection up, and returns e.
-func (c *wire) fail(e *Error) *Error {
-	c.finish(false)
-	return e
 }
 
 // isBroken tells whether the target has ended the connection.
