@@ -31,6 +31,9 @@ var errNoProgress = errors.New("proxy: the upstream's body gives neither bytes n
 // The head of an answer with a declared length is sent together with the first bytes of its body, as net/http's server
 // would do anyway; an answer that breaks off before them can still be answered otherwise.
 func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
+	if c.hasLeft() {
+		return Delivery{Err: c.In.Context().Err(), Gone: true}
+	}
 	if s := res.StatusCode; s < http.StatusOK || s > 599 {
 		return Delivery{Err: &transport.Error{Code: transport.InvalidResponse, Err: fmt.Errorf("proxy: status %d cannot be passed on", s)}}
 	}

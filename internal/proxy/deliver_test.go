@@ -287,3 +287,28 @@ func FuzzDeliver(f *testing.F) {
 		}
 	})
 }
+
+// leaving is the writer of a client that leaves while an informational answer is written to it.
+type leaving struct {
+	http.ResponseWriter
+
+	leave func()
+}
+
+func (l leaving) WriteHeader(int) { l.leave() }
+
+// TestLeavesWhileInformed: net/http may still be reading the header then, so that nobody may write to it.
+func TestLeavesWhileInformed(t *testing.T) {
+	t.Parallel()
+	ctx, leave := context.WithCancel(t.Context())
+	w := leaving{httptest.NewRecorder(), leave}
+	w.Header().Set("Prepared", "1")
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+	c := accept(t, w, r)
+	c.Inform(http.StatusEarlyHints, http.Header{"Link": {"a"}})
+	c.Inform(http.StatusEarlyHints, http.Header{"Link": {"b"}})
+	d := c.Deliver(w, response("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", nil))
+	require.Equal(t, proxy.Delivery{Err: context.Canceled, Gone: true}, d)
+	require.Equal(t, http.Header{"Link": {"a"}}, w.Header())
+}

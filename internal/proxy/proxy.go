@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -70,7 +72,8 @@ type Call struct {
 	w        http.ResponseWriter // the client's, until there is an answer
 	sending  http.ResponseWriter // the client's, while an answer is passed on
 	released bool
-	informed int // informational answers that were passed on
+	informed int  // informational answers that were passed on
+	left     bool // the client left meanwhile: the header of its answer must not be touched any more
 }
 
 // Accept takes in r, whose answer goes to w. It refuses requests that came through this gateway too often already, and
@@ -165,6 +168,10 @@ func (c *Call) Inform(status int, header http.Header) {
 	}
 	removeNominated(h, header["Connection"])
 	c.w.WriteHeader(status)
+	if c.In.ProtoMajor > 1 && errors.Is(c.In.Context().Err(), context.Canceled) {
+		c.w, c.left = nil, true // net/http's HTTP/2 does not wait then, and may still be reading h
+		return
+	}
 	clear(h)
 	maps.Copy(h, prepared)
 }
@@ -174,6 +181,12 @@ func (c *Call) Answered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.w = nil
+}
+
+func (c *Call) hasLeft() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
 }
 
 // Panicked returns the value with which the request body panicked while it was read for the upstream, on a goroutine
