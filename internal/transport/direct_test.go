@@ -452,3 +452,26 @@ func TestUploadAfterTheEnd(t *testing.T) {
 	require.NoError(t, res.Body.Close())
 	require.False(t, c.late.Load())
 }
+
+// TestCancelledWhileItIsSent: a target that does not take the request does not hold a client that left.
+func TestCancelledWhileItIsSent(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			_, _ = c.Read(make([]byte, 1))
+			cancel()
+			<-t.Context().Done()
+			_ = c.Close()
+		}
+	}()
+	d := transport.NewDirect(transport.Config{})
+	defer d.Close()
+	r := outgoing(ctx, "http://"+l.Addr().String(), nil)
+	r.Header.Set("A", strings.Repeat("x", 32<<20)) // more than sockets hold
+	_, err = d.Send(r, transport.Limits{FirstByte: time.Minute})
+	require.Equal(t, transport.Canceled, code(t, err))
+}

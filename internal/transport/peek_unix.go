@@ -4,6 +4,9 @@ package transport
 
 import "syscall"
 
+// canPeek says whether there are sockets to look into.
+const canPeek = true
+
 // socket lets one look into it without taking anything out.
 type socket struct {
 	raw            syscall.RawConn

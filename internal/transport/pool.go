@@ -56,7 +56,10 @@ var (
 
 func newPool(d *Direct, host string) *pool {
 	p := &pool{d: d, addr: dialAddr(host), use: direct}
-	if d.anyDialer {
+	switch {
+	case !canPeek:
+		p.use = opaque
+	case d.anyDialer:
 		p.use = unknown
 	}
 	return p

@@ -39,7 +39,7 @@ type wire struct {
 	limits  Limits
 	stop    func() bool // disarms the cancellation; nil while it is not armed
 	total   *time.Timer // nil without Limits.Deadline
-	patient bool        // the answer is awaited for a moment, without more ado
+	patient bool        // the target is awaited for a moment, without more ado
 	heard   bool        // something of the answer came
 
 	waiting atomic.Bool // the body of the answer is waited for
@@ -120,7 +120,7 @@ func (c *wire) expire(which uint64) {
 // slack is by how much a limit may be exceeded, as a share of it: deadlines are set anew only when they would be too early.
 const slack = 16
 
-// patience is how long an answer is awaited before its exchange is made to end with the client's: most are there by then, and
+// patience is how long the target is awaited, to take the request or to answer, before its exchange is made to end with the client's: most are there by then, and
 // arming costs more than reading them. It is doubled at most, for the same reason.
 const patience = 10 * time.Millisecond
 
@@ -190,11 +190,17 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 		c.total = time.AfterFunc(time.Until(l.Deadline), func() { c.expire(which) })
 	}
 	now := time.Now()
-	if err := c.awaitWriteLocked(l.FirstByte, now); err != nil {
-		return err
-	}
 	if !c.patient {
+		if err := c.awaitWriteLocked(l.FirstByte, now); err != nil {
+			return err
+		}
 		return c.awaitReadLocked(l.FirstByte)
+	}
+	if by, set := extend(c.writeBy, now, patience, patience); set {
+		c.writeBy = by
+		if err := c.Conn.SetWriteDeadline(by); err != nil {
+			return err
+		}
 	}
 	by, set := extend(c.readBy, now, patience, patience)
 	if !set {
@@ -202,6 +208,29 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 	}
 	c.readBy = by
 	return c.Conn.SetReadDeadline(by)
+}
+
+// send writes what is in c.out.
+func (c *wire) send() error {
+	if !c.patient {
+		c.watch()
+	}
+	n, err := c.Conn.Write(c.out)
+	if err == nil || !c.patient || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	c.patient = false
+	c.watch()
+	c.mu.Lock()
+	err = c.awaitWriteLocked(max(c.limits.FirstByte-patience, 0), time.Now())
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, err = c.Conn.Write(c.out[n:]); err != nil {
+		return err
+	}
+	return c.awaitRead(c.limits.FirstByte)
 }
 
 // watch makes the exchange end with the client's from now on.
@@ -295,7 +324,7 @@ func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, in
 			return nil, &Error{Code: InvalidRequest, Err: err}
 		}
 		c.out = append(c.out, inline...)
-		_, err = c.Conn.Write(c.out)
+		err = c.send()
 	}
 	if err != nil && !isBroken(err) {
 		return nil, c.failure(err, false)
@@ -306,7 +335,6 @@ func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, in
 		_ = c.awaitRead(earlyAnswer)
 		closeBody(body)
 	} else if streamed {
-		c.watch()
 		c.startUpload(body, out.ContentLength)
 	}
 	if err := c.readHead(out.Method); err != nil {
