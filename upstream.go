@@ -46,7 +46,8 @@ type UpstreamConfig struct {
 	// TLS configures connections to https targets. It is cloned. Nil means the system's roots, the target's host for the
 	// name, TLS 1.2 or newer, and HTTP/2 where the target offers it.
 	TLS *tls.Config
-	// Dial makes connections to targets; address is a host and a port. Nil means a net.Dialer.
+	// Dial makes connections to targets; address is a host and a port. It returns when ctx ends, or requests wait for it beyond
+	// their limits. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Outbound wraps what sends requests in round trippers of the application, the first outermost. Each is called once,
 	// here. They must keep the context of the requests they pass on.
@@ -54,7 +55,7 @@ type UpstreamConfig struct {
 
 	// MaxConns bounds the HTTP/1 connections to each target; a request that finds none waits within Timeouts.Connect. While
 	// requests wait, an upload that has been slower than 8 KiB/s may lose its connection and be answered with 408.
-	// Default 512, negative: no bound.
+	// Default 512, negative: no bound. Requests with Expect are counted apart.
 	MaxConns int
 	// MaxIdleConns bounds the idle connections kept for each target. Default 64, negative: none are kept.
 	MaxIdleConns int

@@ -48,11 +48,7 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 	}
 	if flush == nil {
 		if whole := transport.Whole(res); whole != nil { // which takes it as read
-			c.head(w, res, nil)
-			if n, err := w.Write(whole); err != nil || n < len(whole) {
-				return Delivery{Sent: true, Err: cmp.Or(err, io.ErrShortWrite), Gone: true}
-			}
-			return Delivery{Sent: true}
+			return c.deliverWhole(w, res, whole)
 		}
 	}
 	var body io.Writer = w
@@ -109,6 +105,15 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 		}
 		n, err = readSome(res.Body, buf)
 	}
+}
+
+// deliverWhole sends an answer whose body is there.
+func (c *Call) deliverWhole(w http.ResponseWriter, res *http.Response, body []byte) Delivery {
+	c.head(w, res, nil)
+	if n, err := w.Write(body); err != nil || n < len(body) {
+		return Delivery{Sent: true, Err: cmp.Or(err, io.ErrShortWrite), Gone: true}
+	}
+	return Delivery{Sent: true}
 }
 
 // readSome reads at least one byte, or an error.

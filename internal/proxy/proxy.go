@@ -111,13 +111,17 @@ func (c *Call) Release() {
 	}
 }
 
+// maxKept is for how many header fields room is kept between calls.
+const maxKept = 128
+
 // Recycle gives back a call that was released, for another to use. Nobody may hold the first of its outgoing requests any
 // more, nor a part of it, and nobody calls Cut. It is not to be called otherwise; a call that is not given back is garbage.
 func (c *Call) Recycle() {
 	header, list, p := c.header, c.list, c.proxy
-	if len(header) > 0 {
-		clear(header)
+	if len(header) > maxKept || cap(list) > maxKept {
+		return // an enormous request is not to be paid for by all that follow
 	}
+	clear(header)
 	clear(list)
 	*c = Call{header: header, list: list[:0]}
 	p.calls.Put(c)

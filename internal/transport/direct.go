@@ -190,7 +190,7 @@ func unreadBody(ctx context.Context, err error) *Error {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return &Error{Code: endOf(ctxErr), Err: ctxErr}
 	}
-	return &Error{Code: ConnectionReset, Err: err}
+	return &Error{Code: bodyFailure(err), Err: err}
 }
 
 // endOf is the code of an exchange whose context has ended.

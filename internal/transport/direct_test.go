@@ -346,6 +346,7 @@ func TestAge(t *testing.T) {
 		require.NoError(t, d.Close())
 		srv.Close()
 	}
+}
 
 // receiver is told what becomes of an answer.
 type receiver func()

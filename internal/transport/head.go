@@ -29,7 +29,9 @@ func (c *wire) parseHead(raw []byte, method string) error {
 		return err
 	}
 	clear(res.Header)
-	values := make([]string, 0, strings.Count(rest, "\n"))
+	lines := strings.Count(rest, "\n")
+	c.crowded = c.crowded || lines > 4*keptFields
+	values := make([]string, 0, lines)
 	if err := parseFields(rest, res.Header, values); err != nil {
 		return err
 	}

@@ -39,9 +39,18 @@ func (c *wire) startUpload(body io.ReadCloser, length int64) {
 	go func() {
 		defer close(sent)
 		if err := c.sendBody(body, length, limit); err != nil {
-			c.cut(ConnectionReset, which)
+			c.cut(bodyFailure(err), which)
 		}
 	}()
+}
+
+// bodyFailure is the code of an exchange whose request body could not be sent: one that is longer than declared was made so
+// by a plugin, anything else is known to whom the body belongs.
+func bodyFailure(err error) string {
+	if errors.Is(err, errLong) {
+		return InvalidRequest
+	}
+	return ConnectionReset
 }
 
 // sendBody sends body to its end. It returns an error when the client's side failed; when the target's did, the head of an

@@ -41,6 +41,7 @@ type wire struct {
 	total   *time.Timer // nil without Limits.Deadline
 	patient bool        // the target is awaited for a moment, without more ado
 	heard   bool        // something of the answer came
+	crowded bool        // with far more fields than usual
 
 	waiting atomic.Bool // the body of the answer is waited for
 
@@ -59,6 +60,8 @@ type wire struct {
 
 const (
 	wireBuffer = 4 << 10
+	// keptFields is how many header fields there is room for.
+	keptFields = 16
 	// keptOut is the largest buffer for requests that is kept between exchanges.
 	keptOut = maxInline + 8<<10
 )
@@ -70,7 +73,7 @@ func newWire(raw net.Conn, p *pool) *wire {
 	}
 	c.cancel = func() { c.cut(Canceled, 0) }
 	c.body.c = c
-	c.res.Header = make(http.Header, 16)
+	c.res.Header = make(http.Header, keptFields)
 	return c
 }
 
@@ -171,7 +174,7 @@ func (c *wire) awaitWriteLocked(limit time.Duration, now time.Time) error {
 
 // begin readies the connection for an exchange.
 func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
-	c.heard, c.patient = false, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
+	c.heard, c.crowded, c.patient = false, false, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.number++
@@ -275,8 +278,11 @@ func (c *wire) finish(keep bool) {
 		keep = c.retireLocked() && keep
 		c.mu.Unlock()
 	}
-	clear(c.res.Header)
-	c.res = http.Response{Header: c.res.Header}
+	header := c.res.Header
+	if clear(header); c.crowded { // an enormous head is not to be paid for by all that follow
+		header = make(http.Header, keptFields)
+	}
+	c.res = http.Response{Header: header}
 	if !keep || c.from != c.to {
 		c.pool.drop(c)
 		return
