@@ -199,18 +199,12 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 		}
 		return c.awaitReadLocked(l.FirstByte)
 	}
-	if by, set := extend(c.writeBy, now, patience, patience); set {
-		c.writeBy = by
-		if err := c.Conn.SetWriteDeadline(by); err != nil {
-			return err
-		}
-	}
 	by, set := extend(c.readBy, now, patience, patience)
-	if !set {
+	if !set && by.Equal(c.writeBy) {
 		return nil
 	}
-	c.readBy = by
-	return c.Conn.SetReadDeadline(by)
+	c.readBy, c.writeBy = by, by
+	return c.Conn.SetDeadline(by) // one timer for both
 }
 
 // send writes what is in c.out.
