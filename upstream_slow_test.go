@@ -51,13 +51,13 @@ func slowUpload(t *testing.T, addr, path string, length int) net.Conn {
 
 func TestDrippingUploadThroughUpstream(t *testing.T) {
 	t.Parallel()
-	addr := slowGateway(t, gateway.UpstreamConfig{}, policy.EntryConfig{ReadProgress: 200 * time.Millisecond, MinReadRate: 100})
+	addr := slowGateway(t, gateway.UpstreamConfig{}, policy.EntryConfig{ReadProgress: 800 * time.Millisecond, MinReadRate: 100})
 	for path, status := range map[string]int{"/plain": http.StatusRequestTimeout, "/stream": http.StatusOK} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
-			c := slowUpload(t, addr, path, 9)
-			for range 9 {
-				time.Sleep(60 * time.Millisecond)
+			c := slowUpload(t, addr, path, 20)
+			for range 20 {
+				time.Sleep(100 * time.Millisecond)
 				if _, err := io.WriteString(c, "x"); err != nil {
 					break // the gateway has closed
 				}
