@@ -41,6 +41,8 @@ type fallback struct {
 	cert, key  string // names of files; "" for none
 	pair       atomic.Pointer[tls.Certificate]
 	seen       [sha256.Size]byte // of what was read last, good or bad
+	bad        error             // why that is no pair
+	missing    bool              // at the last look
 	said       string            // what was logged last, which is not said again
 	selfSigned func() (*tls.Certificate, error)
 }
@@ -70,30 +72,32 @@ func (f *fallback) read() (changed bool, err error) {
 	_, _ = h.Write(key)
 	sum := [sha256.Size]byte(h.Sum(nil))
 	if sum == f.seen {
-		return false, nil
+		return false, f.bad
 	}
-	f.seen = sum
+	f.seen, f.bad = sum, nil
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return false, fmt.Errorf("config: CertFile %q and KeyFile %q: %w", f.cert, f.key, err)
+		f.bad = fmt.Errorf("config: CertFile %q and KeyFile %q: %w", f.cert, f.key, err)
+		return false, f.bad
 	}
 	f.pair.Store(&pair)
 	return true, nil
 }
 
-// look reads the files again, and says so where there is something new, or somebody asks.
+// look reads the files again, and says so where there is something new, or somebody asks. A file that is not there may be about
+// to be replaced, so this is said the second time.
 func (f *fallback) look(ctx context.Context, log *slog.Logger, asked bool) {
 	changed, err := f.read()
-	said := f.said
-	if f.said = ""; err != nil {
-		f.said = err.Error()
-	}
+	missed := f.missing
+	f.missing = errors.Is(err, os.ErrNotExist)
 	switch {
-	case errors.Is(err, os.ErrNotExist): // it is being replaced
-	case err != nil && f.said == said && !asked:
-	case err != nil:
+	case err == nil:
+		f.said = ""
+	case asked || f.said != err.Error() && (missed || !f.missing):
+		f.said = err.Error()
 		log.LogAttrs(ctx, slog.LevelError, "the default certificate is bad; the last good one stays", slog.Any("error", err))
-	case changed:
+	}
+	if changed {
 		log.LogAttrs(ctx, slog.LevelInfo, "the default certificate was read again")
 	}
 }
