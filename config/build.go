@@ -437,6 +437,9 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 	}
 	f := &rt.Forward
 	f.StripPath, f.PreserveHost, f.KongForwarded = r.StripPath && len(m.Prefixes)+len(m.Regexps) > 0, r.PreserveHost, true
+	if !r.ResponseBuffering {
+		f.FlushInterval = -1
+	}
 	rt.Handler = http.HandlerFunc(noService)
 	if s := r.of; s != nil {
 		if h := b.handlers[s]; h != nil { // else it is reported

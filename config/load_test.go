@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -289,6 +290,54 @@ func TestRequestBuffering(t *testing.T) {
 		r := httptest.NewRequest("POST", "http://a.example.com/open", strings.NewReader(strings.Repeat("x", size)))
 		require.Equal(t, 200, gatewaytest.Do(gw, r).StatusCode)
 		require.Len(t, up.Last().Body, size)
+	}
+}
+
+// TestResponseBuffering: without it the first part of an answer is there before the second has been sent.
+func TestResponseBuffering(t *testing.T) {
+	t.Parallel()
+	read := make(chan struct{})
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "10")
+		_, _ = io.WriteString(w, "first")
+		_ = http.NewResponseController(w).Flush()
+		if r.URL.Path == "/no" {
+			<-read
+		}
+		_, _ = io.WriteString(w, "later")
+	}))
+	t.Cleanup(service.Close)
+	s, err := config.Load("kong.yml", strings.NewReader(`
+_format_version: "3.0"
+services:
+- name: s
+  url: `+service.URL+`
+  routes:
+  - {name: "no", paths: [/no], strip_path: false, response_buffering: false}
+  - {name: "yes", paths: [/yes], strip_path: false}
+`), config.Options{})
+	require.NoError(t, err)
+	require.EqualValues(t, -1, s.Gateway.Routes[0].Forward.FlushInterval)
+	require.Zero(t, s.Gateway.Routes[1].Forward.FlushInterval)
+	gw, err := gateway.New(s.Gateway)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = gw.Shutdown(t.Context()) })
+	server := httptest.NewServer(gw)
+	t.Cleanup(server.Close)
+	for _, path := range []string{"/no", "/yes"} {
+		res, err := server.Client().Get(server.URL + path)
+		require.NoError(t, err)
+		first := make([]byte, 5)
+		_, err = io.ReadFull(res.Body, first)
+		require.NoError(t, err)
+		require.Equal(t, "first", string(first))
+		if path == "/no" {
+			close(read)
+		}
+		rest, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.Equal(t, "later", string(rest))
+		require.NoError(t, res.Body.Close())
 	}
 }
 
