@@ -1,7 +1,9 @@
 package config_test
 
 import (
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -339,6 +341,33 @@ services:
 		require.Equal(t, "later", string(rest))
 		require.NoError(t, res.Body.Close())
 	}
+}
+
+// TestSharedUpstream: services of one upstream take turns in one pool, and each has its own path.
+func TestSharedUpstream(t *testing.T) {
+	t.Parallel()
+	up := gatewaytest.NewUpstream("backend")
+	t.Cleanup(func() { _ = up.Close() })
+	var dialled []string
+	s, err := config.Load("kong.yml", strings.NewReader(`
+_format_version: "3.0"
+services:
+- {name: s, host: pool, path: /one, routes: [{name: a, paths: [/a]}]}
+- {name: t, host: pool, path: /two, routes: [{name: b, paths: [/b]}]}
+upstreams: [{name: pool, targets: [{target: "x:1"}, {target: "y:2"}]}]
+`), config.Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialled = append(dialled, addr)
+		return up.Dial(ctx, network, addr)
+	}})
+	require.NoError(t, err)
+	gw, err := gateway.New(s.Gateway)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = gw.Shutdown(t.Context()) })
+	for _, tt := range [][2]string{{"/a", "/one"}, {"/b", "/two"}} {
+		require.Equal(t, 200, ask(gw, "GET", tt[0]).StatusCode)
+		require.Equal(t, tt[1], up.Last().URI)
+	}
+	require.ElementsMatch(t, []string{"x:1", "y:2"}, dialled)
 }
 
 // TestVault: references are resolved, whatever the type of the field, and never shown.
