@@ -250,7 +250,7 @@ func (e *Entry) Enter(w http.ResponseWriter, r *http.Request) (Visit, error) {
 		if srv != nil && srv.ReadTimeout > 0 {
 			limit = 0
 		}
-		x.body.init(w, r, limit, e.cfg.MinReadRate)
+		x.body = newProgressBody(w, r, limit, e.cfg.MinReadRate)
 	}
 	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
 		// An HTTP/1.0 message with a Transfer-Encoding has no agreed end; net/http deletes the field before anyone can
@@ -538,14 +538,29 @@ func plainName(name string) bool {
 // cleanOwned deletes the owned names that no Entry outside has deleted: behind one that has, a plugin may have set them.
 func (e *Entry) cleanOwned(h http.Header, x *Exchange) {
 	for name := range h {
-		if e.owned.Contains(name) && !x.entry.owned.Contains(name) &&
-			!slices.ContainsFunc(x.inner, func(o *Entry) bool { return o.owned.Contains(name) }) {
+		if e.owned.Contains(name) && !x.entry.owned.Contains(name) && !x.inner.any(func(o *Entry) bool { return o.owned.Contains(name) }) {
 			delete(h, name)
 		}
 	}
-	if !slices.Contains(x.inner, e) {
-		x.inner = append(x.inner, e)
+	if !x.inner.any(func(o *Entry) bool { return o == e }) {
+		x.inner = &innerEntry{e, x.inner}
 	}
+}
+
+// innerEntry is an element of a list, nil at its end, that takes less of an Exchange than a slice: few requests need it.
+type innerEntry struct {
+	*Entry
+
+	next *innerEntry
+}
+
+func (l *innerEntry) any(holds func(*Entry) bool) bool {
+	for ; l != nil; l = l.next {
+		if holds(l.Entry) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Entry) passes(name string) bool { return e.pass.Exact(name) }

@@ -26,13 +26,12 @@ type Exchange struct {
 	// From the entry.
 	start        time.Time
 	peer, client netip.Addr
-	trusted      bool
 	scheme       string
 	host, port   string
 	path         string
 	onError      func(http.ResponseWriter, *http.Request, error)
-	entry        *Entry   // the outermost
-	inner        []*Entry // further ones, as far as they had something to delete
+	entry        *Entry      // the outermost
+	inner        *innerEntry // further ones, as far as they had something to delete
 
 	// From routing and the plugins.
 	route, pattern string
@@ -47,14 +46,14 @@ type Exchange struct {
 	hooks          []TryHook
 	decisions      []Decision
 	tries          []Try
+	body           *progressBody // nil without a body
+	trusted        bool          // from the entry
 	gatewayMade    bool
 	groupsHidden   bool
 
 	// Room for what nearly every request needs, in the same allocation.
-	decisionRoom [4]Decision
-	tryRoom      [1]Try
-	writer       respw.Writer
-	body         progressBody
+	tryRoom [1]Try
+	writer  respw.Writer
 }
 
 // exchangeContext is an Exchange seen as a context: the request's own context plus one value. Being the Exchange
@@ -114,7 +113,7 @@ func NewExchange(r *http.Request) (*Exchange, *http.Request) {
 
 func newExchange(r *http.Request) *Exchange {
 	x := &Exchange{parent: r.Context(), start: time.Now(), peer: peerAddr(r.RemoteAddr)}
-	x.decisions, x.tries = x.decisionRoom[:0], x.tryRoom[:0]
+	x.tries = x.tryRoom[:0]
 	return x
 }
 
@@ -265,7 +264,7 @@ func (x *Exchange) SetForward(f *Forward) {
 // SetStreaming says that the body of the request is a stream, in which pauses mean nothing: the client may send less than
 // [EntryConfig.MinReadRate]. Gateways call it for routes that are Streaming, before the body is read.
 func (x *Exchange) SetStreaming() {
-	if x != nil {
+	if x != nil && x.body != nil {
 		x.body.rate = 0
 	}
 }
@@ -373,13 +372,20 @@ func (x *Exchange) Record(d Decision) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.decisions == nil {
+		x.decisions = make([]Decision, 0, usualRecords)
+	}
 	if len(x.decisions) < maxRecords {
 		x.decisions = append(x.decisions, d)
 	}
 }
 
-// maxRecords bounds the decisions and the tries of one request.
-const maxRecords = 64
+const (
+	// maxRecords bounds the decisions and the tries of one request.
+	maxRecords = 64
+	// usualRecords is for how many decisions there is room at first.
+	usualRecords = 4
+)
 
 // Decisions returns a copy of the decision record, oldest first.
 func (x *Exchange) Decisions() []Decision {

@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// progressBody is a request body whose reads must make progress: each moves the connection's read deadline on. It lives
-// in the Exchange, so it costs no allocation. Like every body it is read by one goroutine at a time, which may outlive the
-// handler.
+// progressBody is a request body whose reads must make progress: each moves the connection's read deadline on. Like every
+// body it is read by one goroutine at a time, which may outlive the handler. A nil one stands for no body.
 type progressBody struct {
 	body    io.ReadCloser
 	control http.ResponseController
@@ -28,19 +27,18 @@ type progressBody struct {
 	touched, ended atomic.Bool
 }
 
-// init prepares the guard for r, whose answer goes to w, the server's own writer. Without a positive limit it only
+// newProgressBody returns the guard for r, whose answer goes to w, the server's own writer. Without a positive limit it only
 // watches.
-func (b *progressBody) init(w http.ResponseWriter, r *http.Request, limit time.Duration, rate int) {
+func newProgressBody(w http.ResponseWriter, r *http.Request, limit time.Duration, rate int) *progressBody {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return
+		return nil
 	}
-	b.body = r.Body
-	b.limit, b.rate, b.control, b.stream, b.done = limit, rate, *http.NewResponseController(w), r.ProtoMajor > 1, limit <= 0
+	return &progressBody{body: r.Body, limit: limit, rate: rate, control: *http.NewResponseController(w), stream: r.ProtoMajor > 1, done: limit <= 0}
 }
 
 // bind puts the guard between r and its body.
 func (b *progressBody) bind(r *http.Request) {
-	if b.body != nil && r.Body == b.body {
+	if b != nil && r.Body == b.body {
 		r.Body = b
 	}
 }
@@ -90,11 +88,19 @@ func (b *progressBody) set(t time.Time, last bool) {
 }
 
 // state reports whether nobody has read from the body, and whether somebody has read it to its end.
-func (b *progressBody) state() (untouched, ended bool) { return !b.touched.Load(), b.ended.Load() }
+func (b *progressBody) state() (untouched, ended bool) {
+	if b == nil {
+		return true, false
+	}
+	return !b.touched.Load(), b.ended.Load()
+}
 
 // release leaves the deadline as it is from now on. Once the handler has returned nobody may move it: it is the next
 // request's, and on HTTP/2 there is nothing left to move.
 func (b *progressBody) release() {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.done = true
@@ -111,7 +117,7 @@ func (b *progressBody) Close() error {
 // leave bounds what the server reads of an unread body after the answer. The server sets a new deadline for the next
 // request by itself.
 func (b *progressBody) leave() {
-	if b.body == nil {
+	if b == nil {
 		return
 	}
 	if !b.stream {

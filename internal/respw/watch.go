@@ -30,14 +30,13 @@ type watch struct {
 
 	mu    sync.Mutex // guards the rest, and limit against fire
 	timer *time.Timer
-	armed bool      // the timer runs
 	since time.Time // start of the write in progress, zero when there is none
-	under http.ResponseWriter
+	armed bool      // the timer runs
 	cut   bool
 }
 
-// begin marks the start of a write to under and reports whether end has to
-// follow.
+// begin marks the start of a write to under, which is always the same, and reports
+// whether end has to follow.
 func (t *watch) begin(under http.ResponseWriter) bool {
 	if t.limit == 0 {
 		return false
@@ -49,11 +48,11 @@ func (t *watch) begin(under http.ResponseWriter) bool {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.under, t.since = under, now
+	t.since = now
 	switch {
 	case t.armed:
 	case t.timer == nil:
-		t.timer = time.AfterFunc(t.limit, t.fire)
+		t.timer = time.AfterFunc(t.limit, func() { t.fire(under) })
 	default:
 		t.timer.Reset(t.limit)
 	}
@@ -77,7 +76,7 @@ func (t *watch) end() {
 
 // fire runs on the timer's goroutine. It holds the lock while it sets the
 // deadline, so that end, and with it the handler, waits for it.
-func (t *watch) fire() {
+func (t *watch) fire(under http.ResponseWriter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.armed = false
@@ -89,7 +88,7 @@ func (t *watch) fire() {
 		t.timer.Reset(left)
 		return
 	}
-	t.cut = deadliner(t.under).SetWriteDeadline(past()) == nil
+	t.cut = deadliner(under).SetWriteDeadline(past()) == nil
 }
 
 func (t *watch) wasCut() bool {

@@ -26,8 +26,8 @@ type Writer struct {
 	sent     bool // the final head went out, or is about to without our doing
 	hijacked bool
 	inHooks  bool
-	refusal  int  // the status heads below 400 get instead; 0 when they may go out
 	lingers  bool // Finish left a deadline
+	refusal  int  // the status heads below 400 get instead; 0 when they may go out
 
 	nhooks int
 	hooks  [inlineHooks]func(status int, h http.Header)

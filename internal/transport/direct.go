@@ -132,7 +132,7 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*http.Respon
 		}
 	}
 	p := d.pool(out.URL.Host)
-	for try := 0; ; try++ {
+	for try := 0; ; {
 		c, err := p.acquire(out.Context(), l, try == maxStale)
 		if err == errOpaque { //nolint:errorlint // the very value
 			entered = false
@@ -152,7 +152,11 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*http.Respon
 			entered = false // the body of the answer leaves
 			return res, nil
 		}
+		if failed.Err == errUnfit { //nolint:errorlint // the very value: nothing was sent
+			continue
+		}
 		if failed.Code == StaleConnection && stale && try < maxStale && body == nil && isSafe(out.Method) && out.Context().Err() == nil {
+			try++
 			continue
 		}
 		closeBody(body)

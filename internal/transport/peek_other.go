@@ -8,8 +8,12 @@ import "syscall"
 const canPeek = false
 
 // socket is nothing to look into here: what has arrived is seen when it is read.
-type socket struct{}
+type socket struct{ plain, begun bool }
 
 func newSocket(syscall.Conn) *socket { return nil }
 
 func (*socket) peek() (waiting, ended bool) { return false, false }
+
+func (*socket) round([]byte, []byte, bool) (wrote, read int, fit bool, err error) {
+	return 0, 0, true, nil
+}

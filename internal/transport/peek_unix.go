@@ -2,7 +2,11 @@
 
 package transport
 
-import "syscall"
+import (
+	"io"
+	"net"
+	"syscall"
+)
 
 // canPeek says whether there are sockets to look into.
 const canPeek = true
@@ -10,9 +14,17 @@ const canPeek = true
 // socket lets one look into it without taking anything out.
 type socket struct {
 	raw            syscall.RawConn
+	plain          bool // nothing stands between the connection's methods and its socket
 	one            [1]byte
 	waiting, ended bool
-	look           func(fd uintptr) // made once, so that looking allocates nothing
+	look           func(fd uintptr)      // made once, as step is, so that looking allocates nothing
+	step           func(fd uintptr) bool // of a round
+
+	// Of a round.
+	out, in     []byte
+	skip, begun bool
+	wrote, read int
+	err         error
 }
 
 func newSocket(c syscall.Conn) *socket {
@@ -21,16 +33,19 @@ func newSocket(c syscall.Conn) *socket {
 		return nil
 	}
 	s := &socket{raw: raw}
-	s.look = func(fd uintptr) {
-		switch n, _, err := syscall.Recvfrom(int(fd), s.one[:], syscall.MSG_PEEK); {
-		case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
-		case err != nil || n == 0:
-			s.ended = true
-		default:
-			s.waiting = true
-		}
-	}
+	s.look, s.step = s.lookInto, s.advance
+	_, s.plain = c.(*net.TCPConn) // what embeds one may have a Write and a Read of its own
 	return s
+}
+
+func (s *socket) lookInto(fd uintptr) {
+	switch n, _, err := syscall.Recvfrom(int(fd), s.one[:], syscall.MSG_PEEK); {
+	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
+	case err != nil || n == 0:
+		s.ended = true
+	default:
+		s.waiting = true
+	}
 }
 
 // peek reports whether bytes are waiting, and whether the connection is at its end. It does not wait, and another
@@ -41,4 +56,53 @@ func (s *socket) peek() (waiting, ended bool) {
 		return false, true
 	}
 	return s.waiting, s.ended
+}
+
+// round is, in one, a look, a write of out, and the first read, into in, which saves locks. Where look is set and bytes are waiting or the connection is at its end, nothing is written, and fit is false.
+// As long as wrote is less than len(out) nothing was read, and err, if there is one, is that of the write.
+func (s *socket) round(out, in []byte, look bool) (wrote, read int, fit bool, err error) {
+	s.out, s.in, s.skip, s.begun, s.wrote, s.read, s.err = out, in, !look, false, 0, 0, nil
+	s.waiting, s.ended = false, false
+	err = s.raw.Read(s.step)
+	s.out, s.in = nil, nil
+	if s.err != nil {
+		err = s.err
+	}
+	return s.wrote, s.read, !s.waiting && !s.ended, err
+}
+
+// advance is called before the first wait and after each.
+func (s *socket) advance(fd uintptr) bool {
+	if !s.begun {
+		s.begun = true
+		if !s.skip {
+			if s.lookInto(fd); s.waiting || s.ended {
+				return true
+			}
+		}
+		n, err := syscall.Write(int(fd), s.out)
+		s.wrote = max(n, 0)
+		if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
+			s.err = err
+		}
+		if s.wrote < len(s.out) {
+			return true
+		}
+	}
+	for {
+		n, err := syscall.Read(int(fd), s.in)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return false
+		case err != nil:
+			s.err = err
+		case n == 0:
+			s.err = io.EOF
+		default:
+			s.read = n
+		}
+		return true
+	}
 }

@@ -74,8 +74,8 @@ func dialAddr(host string) string {
 	return net.JoinHostPort(u.Hostname(), "80")
 }
 
-// acquire returns a connection for an exchange: one that is idle, unless fresh, or a new one. It waits when there are as
-// many as there may be.
+// acquire returns a connection for an exchange: one that was kept, which may be unfit, or a new one, unless fresh only those
+// that are new. It waits when there are as many as there may be.
 func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error) {
 	var due time.Time // of the wait for a connection
 	for {
@@ -89,7 +89,7 @@ func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error)
 			p.idle[n-1] = nil
 			p.idle = p.idle[:n-1]
 			p.mu.Unlock()
-			if !fresh && c.look() {
+			if !fresh {
 				return c, nil
 			}
 			p.drop(c)
@@ -113,10 +113,8 @@ func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error)
 		switch {
 		case err != nil:
 			return nil, err
-		case g.c != nil && g.c.look():
-			return g.c, nil
 		case g.c != nil:
-			p.drop(g.c)
+			return g.c, nil
 		case g.dial:
 			return p.dial(ctx, l, due)
 		}

@@ -40,6 +40,7 @@ type wire struct {
 	stop    func() bool // disarms the cancellation; nil while it is not armed
 	total   *time.Timer // nil without Limits.Deadline
 	patient bool        // the target is awaited for a moment, without more ado
+	readErr error       // the next read is not to be tried: this is what it has given already
 	heard   bool        // something of the answer came
 	crowded bool        // with far more fields than usual
 
@@ -87,7 +88,11 @@ func (c *wire) look() bool {
 	return !waiting && !ended
 }
 
-var errCut = errors.New("transport: the exchange was ended")
+var (
+	errCut = errors.New("transport: the exchange was ended")
+	// errUnfit: nothing was sent.
+	errUnfit = errors.New("transport: the target has ended the kept connection, or sent what nobody had asked for")
+)
 
 // cut ends the exchange; which, when it is not 0, is the one that is meant. It may be called from any goroutine.
 func (c *wire) cut(code string, which uint64) {
@@ -174,7 +179,7 @@ func (c *wire) awaitWriteLocked(limit time.Duration, now time.Time) error {
 
 // begin readies the connection for an exchange.
 func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
-	c.heard, c.crowded, c.patient = false, false, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
+	c.heard, c.crowded, c.readErr, c.patient = false, false, nil, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.number++
@@ -207,12 +212,38 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 	return c.Conn.SetDeadline(by) // one timer for both
 }
 
-// send writes what is in c.out.
+// send writes what is in c.out, and may read a part of the answer already. On a kept connection that is not in the state to
+// be used it writes nothing, and returns errUnfit.
 func (c *wire) send() error {
+	begun, n, err := false, 0, error(nil)
+	if c.patient && c.under.plain {
+		var fit bool
+		n, c.to, fit, err = c.under.round(c.out, c.in, c.used)
+		switch begun = c.under.begun; {
+		case !fit:
+			return errUnfit
+		case n == len(c.out):
+			if c.heard = c.to > 0; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				c.readErr = err
+			}
+			return nil
+		case begun && err != nil:
+			return err
+		}
+	}
+	if c.used && !begun && !c.look() {
+		return errUnfit
+	}
+	return c.sendRest(n)
+}
+
+// sendRest writes what is in c.out but its first n bytes.
+func (c *wire) sendRest(n int) error {
 	if !c.patient {
 		c.watch()
 	}
-	n, err := c.Conn.Write(c.out)
+	m, err := c.Conn.Write(c.out[n:])
+	n += m
 	if err == nil || !c.patient || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
@@ -374,6 +405,8 @@ func (c *wire) failure(err error, partly bool) *Error {
 		return &Error{Code: endOf(ctxErr), Err: ctxErr}
 	case cause != "":
 		return &Error{Code: cause, Err: err}
+	case err == errUnfit: //nolint:errorlint // the very value
+		return &Error{Code: StaleConnection, Err: err}
 	case errors.As(err, &known):
 		return known
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -399,6 +432,10 @@ func (c *wire) fill() error {
 		} else {
 			c.in = append(c.in, make([]byte, len(c.in))...)
 		}
+	}
+	if err := c.readErr; err != nil {
+		c.readErr = nil
+		return err
 	}
 	n, err := c.Conn.Read(c.in[c.to:])
 	if n == 0 && c.patient && errors.Is(err, os.ErrDeadlineExceeded) {
