@@ -73,7 +73,7 @@ func (t *try) run(w http.ResponseWriter) result {
 	default:
 		return t.fail(err)
 	}
-	t.clean = len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && transport.IsDirect(res)
+	t.clean = len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && res.IsDirect()
 	defer func() { _ = res.Body.Close() }()
 	t.FirstByte = time.Since(t.sent)
 	d := t.call.Deliver(w, res)
@@ -96,7 +96,7 @@ func (t *try) run(w http.ResponseWriter) result {
 }
 
 // send sends the request to target.
-func (t *try) send(target *url.URL) (*http.Response, error) {
+func (t *try) send(target *url.URL) (*transport.Answer, error) {
 	t.hooks = t.call.Exchange.TryHooks()
 	if direct := t.up.direct; direct != nil && len(t.hooks) == 0 {
 		if out, fields, failed, ok := t.call.OutgoingFields(target); failed != nil {

@@ -30,7 +30,7 @@ var errNoProgress = errors.New("proxy: the upstream's body gives neither bytes n
 //
 // The head of an answer with a declared length is sent together with the first bytes of its body, as net/http's server
 // would do anyway; an answer that breaks off before them can still be answered otherwise.
-func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
+func (c *Call) Deliver(w http.ResponseWriter, res *transport.Answer) Delivery {
 	if c.hasLeft() {
 		return Delivery{Err: c.In.Context().Err(), Gone: true}
 	}
@@ -39,7 +39,7 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 	}
 	empty := c.In.Method == http.MethodHead || res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
 	if empty {
-		c.head(w, res, nil)
+		c.head(w, res, false)
 		return Delivery{Sent: true}
 	}
 	flush, interval := flusher(w, res), c.Forward.FlushInterval
@@ -47,7 +47,7 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 		flush = flushing(w)
 	}
 	if flush == nil {
-		if whole := transport.Whole(res); whole != nil { // which takes it as read
+		if whole := res.Whole(); whole != nil { // which takes it as read
 			return c.deliverWhole(w, res, whole)
 		}
 	}
@@ -74,8 +74,7 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 			return Delivery{Err: err}
 		}
 	}
-	announced := c.announced(res)
-	c.head(w, res, announced)
+	c.head(w, res, true)
 	if flush != nil {
 		// The client waits for the head as such, and net/http drops trailers when it can declare a length by itself.
 		if failed := flush(); failed != nil {
@@ -108,8 +107,8 @@ func (c *Call) Deliver(w http.ResponseWriter, res *http.Response) Delivery {
 }
 
 // deliverWhole sends an answer whose body is there.
-func (c *Call) deliverWhole(w http.ResponseWriter, res *http.Response, body []byte) Delivery {
-	c.head(w, res, nil)
+func (c *Call) deliverWhole(w http.ResponseWriter, res *transport.Answer, body []byte) Delivery {
+	c.head(w, res, false)
 	if n, err := w.Write(body); err != nil || n < len(body) {
 		return Delivery{Sent: true, Err: cmp.Or(err, io.ErrShortWrite), Gone: true}
 	}
@@ -128,8 +127,8 @@ func readSome(r io.Reader, p []byte) (int, error) {
 
 // flusher returns how to flush after every write, or nil when the answer need not be: its length is declared, so that the
 // client does not take it for a stream.
-func flusher(w http.ResponseWriter, res *http.Response) func() error {
-	if res.ContentLength >= 0 && !streams(res.Header["Content-Type"]) {
+func flusher(w http.ResponseWriter, res *transport.Answer) func() error {
+	if res.ContentLength >= 0 && !streams(res.Header.Values("Content-Type")) {
 		return nil
 	}
 	return flushing(w)
@@ -161,43 +160,50 @@ func hasPrefixFold(s, prefix string) bool {
 
 // head writes the head of the answer. Fields of the upstream replace those prepared by plugins under the same name,
 // except where both have something to add; plugins that must have the last word use policy.OnHeader.
-func (c *Call) head(w http.ResponseWriter, res *http.Response, announced []string) {
+func (c *Call) head(w http.ResponseWriter, res *transport.Answer, trailers bool) {
 	h := w.Header()
-	nominated := res.Header["Connection"]
-	if len(nominated) > 0 {
-		removeNominated(res.Header, nominated)
+	if connection := res.Header.Values("Connection"); nominates(connection) {
+		res.Header = withoutNominated(res.Header, connection)
 	}
-	for name, values := range res.Header {
+	var via, length []string
+	for i := range res.Header {
+		f := &res.Header[i]
 		switch {
-		case hopByHop(name) || framing(name) || name == "Via":
-		case adds(name) && len(h[name]) > 0:
-			h[name] = append(slices.Clip(h[name]), values...)
+		case f.Name == "Via":
+			via = f.Values
+		case f.Name == "Content-Length":
+			length = f.Values
+		case hopByHop(f.Name) || framing(f.Name):
+		case adds(f.Name) && len(h[f.Name]) > 0:
+			h[f.Name] = append(slices.Clip(h[f.Name]), f.Values...)
 		default:
-			h[name] = values
+			h[f.Name] = f.Values
 		}
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http would guess one from the body
 	}
-	h["Via"] = []string{appendVia(res.Header["Via"], res.ProtoMajor, res.ProtoMinor)}
+	h["Via"] = []string{appendVia(via, res.ProtoMajor, res.ProtoMinor)}
 	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
-		h["Content-Length"] = lengthField(res)
+		h["Content-Length"] = lengthField(res.ContentLength, length)
 	} else {
 		delete(h, "Content-Length")
 	}
-	if len(announced) > 0 {
-		h["Trailer"] = []string{strings.Join(announced, ", ")}
+	if trailers {
+		if announced := c.announced(h, res); len(announced) > 0 {
+			h["Trailer"] = []string{strings.Join(announced, ", ")}
+		}
 	}
 	c.Detach(w)
 	c.send(w)
 	w.WriteHeader(res.StatusCode)
 }
 
-// lengthField returns the value of Content-Length: the upstream's own where it is written as we would.
-func lengthField(res *http.Response) []string {
+// lengthField returns the value of Content-Length: what the upstream sent where that is written as we would.
+func lengthField(length int64, sent []string) []string {
 	var room [20]byte
-	text := strconv.AppendInt(room[:0], res.ContentLength, 10)
-	if sent := res.Header["Content-Length"]; len(sent) == 1 && sent[0] == string(text) {
+	text := strconv.AppendInt(room[:0], length, 10)
+	if len(sent) == 1 && sent[0] == string(text) {
 		return sent[:1:1]
 	}
 	return []string{string(text)}
@@ -212,15 +218,12 @@ func adds(name string) bool {
 	return false
 }
 
-// announced returns the trailers the upstream announced that may be passed on, sorted.
-func (c *Call) announced(res *http.Response) []string {
-	if len(res.Trailer) == 0 {
-		return nil
-	}
+// announced returns the trailers the upstream announced that may be passed on beside the head h, sorted.
+func (c *Call) announced(h http.Header, res *transport.Answer) []string {
 	var names []string
-	for name := range res.Trailer {
+	for name := range res.Trailer() {
 		// One that is also in the head would be sent as a trailer with the value it has there.
-		if _, both := res.Header[name]; !both && c.mayTrail(name) {
+		if _, both := h[name]; !both && c.mayTrail(name) {
 			names = append(names, name)
 		}
 	}
@@ -233,8 +236,8 @@ func (c *Call) mayTrail(name string) bool {
 }
 
 // trailer writes the trailers, announced or not, in the way net/http has for those it did not know of before.
-func (c *Call) trailer(h http.Header, res *http.Response) {
-	for name, values := range res.Trailer {
+func (c *Call) trailer(h http.Header, res *transport.Answer) {
+	for name, values := range res.Trailer() {
 		if len(values) > 0 && c.mayTrail(name) {
 			h[http.TrailerPrefix+name] = values
 		}

@@ -29,12 +29,12 @@ func accept(t testing.TB, w http.ResponseWriter, r *http.Request) *proxy.Call {
 	return c
 }
 
-func response(head string, body io.Reader) *http.Response {
+func response(head string, body io.Reader) *transport.Answer {
 	res, err := http.ReadResponse(bufio.NewReader(io.MultiReader(strings.NewReader(head+"\r\n"), body)), nil)
 	if err != nil {
 		panic(err)
 	}
-	return res
+	return transport.AnswerOf(res)
 }
 
 // counting notes how often the answer was flushed, and what had been written by then.
@@ -265,7 +265,7 @@ func FuzzDeliver(f *testing.F) {
 			return // the transport's business
 		}
 		w := httptest.NewRecorder()
-		d := accept(t, w, r).Deliver(w, res)
+		d := accept(t, w, r).Deliver(w, transport.AnswerOf(res))
 		if !d.Sent {
 			require.Error(t, d.Err)
 			require.Empty(t, w.Header())

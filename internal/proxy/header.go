@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
@@ -49,6 +50,18 @@ func framing(name string) bool {
 
 // removeNominated deletes from h the fields that the lines of a Connection field name.
 func removeNominated(h http.Header, connection []string) {
+	nominated(connection, func(name string) { delete(h, name) })
+}
+
+// withoutNominated is removeNominated for an answer.
+func withoutNominated(h transport.Header, connection []string) transport.Header {
+	names := map[string]bool{}
+	nominated(connection, func(name string) { names[name] = true })
+	return slices.DeleteFunc(h, func(f transport.HeaderField) bool { return names[f.Name] })
+}
+
+// nominated calls f with the canonical names that the lines of a Connection field name and that may be nominated.
+func nominated(connection []string, f func(name string)) {
 	for _, line := range connection {
 		for rest, more := line, true; more; {
 			var option string
@@ -59,7 +72,7 @@ func removeNominated(h http.Header, connection []string) {
 				continue
 			}
 			if name := http.CanonicalHeaderKey(option); !canonical.EndToEnd(name) {
-				delete(h, name)
+				f(name)
 			}
 		}
 	}

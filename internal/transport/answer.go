@@ -8,6 +8,89 @@ import (
 	"os"
 )
 
+// Answer is the final answer of a target.
+type Answer struct {
+	// StatusCode is its status, ProtoMajor and ProtoMinor the version of HTTP the target speaks.
+	StatusCode, ProtoMajor, ProtoMinor int
+	// Header has its fields, each name once.
+	Header Header
+	// ContentLength is the declared length of the body, negative when none was declared. 204 and 304 have no body.
+	ContentLength int64
+	// Body is never nil.
+	Body io.ReadCloser
+
+	trailer http.Header
+	res     *http.Response // where it came from, unless that is a Direct
+}
+
+// Header is the header of an answer: a list, which is cheaper than a map and keeps the order.
+type Header []HeaderField
+
+// HeaderField is a header field with all of its lines. Its name is in canonical form.
+type HeaderField struct {
+	Name   string
+	Values []string
+}
+
+// Values returns the lines of the field with this canonical name, nil when there is none.
+func (h Header) Values(name string) []string {
+	for i := range h {
+		if h[i].Name == name {
+			return h[i].Values
+		}
+	}
+	return nil
+}
+
+// asMap returns h as net/http has it.
+func (h Header) asMap() http.Header {
+	m := make(http.Header, len(h))
+	for _, f := range h {
+		m[f.Name] = f.Values
+	}
+	return m
+}
+
+// AnswerOf returns res as an Answer. Nobody uses res beside it.
+func AnswerOf(res *http.Response) *Answer {
+	a := &Answer{
+		StatusCode: res.StatusCode, ProtoMajor: res.ProtoMajor, ProtoMinor: res.ProtoMinor, ContentLength: res.ContentLength, Body: res.Body, res: res,
+		Header: make(Header, 0, len(res.Header)),
+	}
+	for name, values := range res.Header {
+		a.Header = append(a.Header, HeaderField{name, values})
+	}
+	return a
+}
+
+// Trailer returns the trailers: before the end of the body the names that are announced, without values.
+func (a *Answer) Trailer() http.Header {
+	if a.res != nil {
+		return a.res.Trailer
+	}
+	return a.trailer
+}
+
+// IsDirect reports whether a came by a [Direct]: the request it answers is nobody's any more once its body was closed.
+func (a *Answer) IsDirect() bool {
+	_, ok := a.Body.(*wireBody)
+	return ok
+}
+
+// Whole returns the body of an answer that came by a [Direct] if it is there already, and takes it as read; nil when it is
+// not, or empty. It is valid until the body is closed.
+func (a *Answer) Whole() []byte {
+	b, ok := a.Body.(*wireBody)
+	if !ok || b.framing != sized || b.left > int64(b.c.to-b.c.from) || b.done || b.err != nil {
+		return nil
+	}
+	c := b.c
+	body := c.in[c.from : c.from+int(b.left)]
+	c.from += int(b.left)
+	b.left, b.done = 0, true
+	return body
+}
+
 // framing says where the body of an answer ends.
 type framing uint8
 
@@ -18,8 +101,8 @@ const (
 	untilClose
 )
 
-// answer is the body of an answer, as it arrives.
-type answer struct {
+// wireBody is the body of an answer, as it arrives.
+type wireBody struct {
 	c       *wire
 	framing framing
 	left    int64 // of a sized body, or of a chunk
@@ -46,18 +129,18 @@ func (c *wire) readHead(method string) error {
 		if err != nil {
 			return err
 		}
-		c.body = answer{c: c}
+		c.body = wireBody{c: c}
 		err = c.parseHead(c.in[c.from:c.from+n], method)
 		budget -= n
 		c.from += n
 		if err != nil {
 			return &Error{Code: InvalidResponse, Err: err}
 		}
-		if c.res.StatusCode >= http.StatusOK {
+		if c.answer.StatusCode >= http.StatusOK {
 			return nil
 		}
-		if r := c.limits.Receiver; r != nil && c.res.StatusCode != http.StatusContinue {
-			r.Inform(c.res.StatusCode, c.res.Header)
+		if r := c.limits.Receiver; r != nil && c.answer.StatusCode != http.StatusContinue {
+			r.Inform(c.answer.StatusCode, c.answer.Header.asMap())
 		}
 	}
 	return &Error{Code: InvalidResponse, Err: errInformational}
@@ -104,7 +187,7 @@ func headEnd(b []byte, from int) int {
 }
 
 // Read implements [io.Reader].
-func (b *answer) Read(p []byte) (int, error) {
+func (b *wireBody) Read(p []byte) (int, error) {
 	switch {
 	case b.err != nil:
 		return 0, b.err
@@ -183,7 +266,7 @@ func (c *wire) read(p []byte) (int, error) {
 }
 
 // Close implements [io.Closer]. It may be called more than once, by the goroutine that reads.
-func (b *answer) Close() error {
+func (b *wireBody) Close() error {
 	c := b.c
 	if c == nil {
 		return nil
@@ -194,24 +277,4 @@ func (b *answer) Close() error {
 	c.finish(keep)
 	d.leave()
 	return nil
-}
-
-// IsDirect reports whether res came by a [Direct]: the request it answers is nobody's any more once its body was closed.
-func IsDirect(res *http.Response) bool {
-	_, ok := res.Body.(*answer)
-	return ok
-}
-
-// Whole returns the body of an answer that came by a [Direct] if it is there already, and takes it as read; nil when it is
-// not, or empty. It is valid until the body is closed.
-func Whole(res *http.Response) []byte {
-	b, ok := res.Body.(*answer)
-	if !ok || b.framing != sized || b.left > int64(b.c.to-b.c.from) || b.done || b.err != nil {
-		return nil
-	}
-	c := b.c
-	body := c.in[c.from : c.from+int(b.left)]
-	c.from += int(b.left)
-	b.left, b.done = 0, true
-	return body
 }

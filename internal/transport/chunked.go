@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"strings"
 )
@@ -37,7 +36,7 @@ var (
 
 // readChunked reads data of chunks (RFC 9112 section 7.1), of as many as are there. It does not wait for more once it has
 // some.
-func (b *answer) readChunked(p []byte) (n int, err error) {
+func (b *wireBody) readChunked(p []byte) (n int, err error) {
 	c := b.c
 	for n < len(p) {
 		switch b.chunk {
@@ -128,7 +127,7 @@ func (c *wire) more() error {
 }
 
 // chunkSize reads the size of the next chunk.
-func (b *answer) chunkSize() (int64, error) {
+func (b *wireBody) chunkSize() (int64, error) {
 	c := b.c
 	var line []byte
 	for searched := 0; ; {
@@ -190,7 +189,7 @@ func hexSize(digits []byte) (int64, error) {
 }
 
 // readTrailer reads what follows the last chunk; its error is [io.EOF] when that is in order.
-func (b *answer) readTrailer() error {
+func (b *wireBody) readTrailer() error {
 	c := b.c
 	for c.to-c.from < 2 {
 		if err := c.more(); err != nil {
@@ -217,14 +216,15 @@ func (b *answer) readTrailer() error {
 		if strings.Count(text, "\n") != strings.Count(text, "\r\n") {
 			return errChunk // a bare LF, which others do not take for the end of a line
 		}
-		fields := make(http.Header)
-		if err := parseFields(text, fields, nil); err != nil {
+		fields, err := parseFields(nil, text, nil)
+		if err != nil {
 			return err
 		}
-		if c.res.Trailer == nil {
-			c.res.Trailer = fields
-		} else {
-			maps.Copy(c.res.Trailer, fields)
+		if c.answer.trailer == nil {
+			c.answer.trailer = make(http.Header, len(fields))
+		}
+		for _, f := range fields {
+			c.answer.trailer[f.Name] = f.Values
 		}
 		c.from += n
 		return io.EOF

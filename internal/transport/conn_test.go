@@ -221,6 +221,17 @@ func testEndedConnection(t *testing.T, s transport.Transport, l net.Listener) {
 	require.NoError(t, s.Close())
 }
 
+// witness is a round tripper that remembers what it saw.
+type witness struct {
+	next http.RoundTripper
+	res  *http.Response
+}
+
+func (w *witness) RoundTrip(r *http.Request) (res *http.Response, err error) {
+	w.res, err = w.next.RoundTrip(r)
+	return w.res, err
+}
+
 // HTTP/1.1 over TLS is reported to the application's round trippers as such.
 func TestTLSState(t *testing.T) {
 	t.Parallel()
@@ -230,10 +241,16 @@ func TestTLSState(t *testing.T) {
 		srv.StartTLS()
 		roots := srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		s := transport.NewStandard(transport.Config{TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
-		res, err := s.Send(outgoing(t.Context(), srv.URL, nil), transport.Limits{})
+		seen := &witness{}
+		through, failed := transport.Through(s, []func(http.RoundTripper) http.RoundTripper{func(next http.RoundTripper) http.RoundTripper {
+			seen.next = next
+			return seen
+		}})
+		require.Negative(t, failed)
+		res, err := through.Send(outgoing(t.Context(), srv.URL, nil), transport.Limits{})
 		require.NoError(t, err)
-		require.NotNil(t, res.TLS)
-		require.NotEmpty(t, res.TLS.PeerCertificates)
+		require.NotNil(t, seen.res.TLS)
+		require.NotEmpty(t, seen.res.TLS.PeerCertificates)
 		require.Equal(t, h2, res.ProtoMajor == 2)
 		require.NoError(t, res.Body.Close())
 		require.NoError(t, s.Close())

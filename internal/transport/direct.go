@@ -75,7 +75,7 @@ func NewDirect(c Config) *Direct {
 type Field struct{ Name, Value string }
 
 // Send implements [Transport].
-func (d *Direct) Send(out *http.Request, l Limits) (*http.Response, error) {
+func (d *Direct) Send(out *http.Request, l Limits) (*Answer, error) {
 	if out.URL.Scheme != "http" || len(out.Header["Expect"]) > 0 {
 		return d.std.Send(out, l)
 	}
@@ -84,7 +84,7 @@ func (d *Direct) Send(out *http.Request, l Limits) (*http.Response, error) {
 
 // SendFields is Send for a request whose header is in fields, which spares a map. Its own header is empty, and not nil; none
 // of the fields is Expect.
-func (d *Direct) SendFields(out *http.Request, fields []Field, l Limits) (*http.Response, error) {
+func (d *Direct) SendFields(out *http.Request, fields []Field, l Limits) (*Answer, error) {
 	if out.URL.Scheme != "http" {
 		return d.sendStandard(out, fields, l)
 	}
@@ -92,7 +92,7 @@ func (d *Direct) SendFields(out *http.Request, fields []Field, l Limits) (*http.
 }
 
 // sendStandard sends a request over the Standard.
-func (d *Direct) sendStandard(out *http.Request, fields []Field, l Limits) (*http.Response, error) {
+func (d *Direct) sendStandard(out *http.Request, fields []Field, l Limits) (*Answer, error) {
 	for _, f := range fields {
 		out.Header[f.Name] = append(out.Header[f.Name], f.Value)
 	}
@@ -102,7 +102,7 @@ func (d *Direct) sendStandard(out *http.Request, fields []Field, l Limits) (*htt
 	return d.std.Send(out, l)
 }
 
-func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*http.Response, error) {
+func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, error) {
 	body := out.Body
 	if body == http.NoBody {
 		body = nil

@@ -293,7 +293,7 @@ func TestBothPaths(t *testing.T) {
 					return code(t, err)
 				}
 				body, err := io.ReadAll(res.Body)
-				out := fmt.Sprint(res.StatusCode, res.Header["A"], res.ContentLength, string(body), res.Trailer)
+				out := fmt.Sprint(res.StatusCode, res.Header.Values("A"), res.ContentLength, string(body), res.Trailer())
 				if err != nil {
 					out += code(t, err)
 				}

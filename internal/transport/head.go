@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,48 +20,45 @@ var (
 	errCoding     = errors.New("the answer has a Transfer-Encoding that is not chunked alone, or has a length beside")
 )
 
-// parseHead reads a head with the empty line at its end into c.res, and says in c.body where the body ends (RFC 9112 section
+// parseHead reads a head with the empty line at its end into c.answer, and says in c.body where the body ends (RFC 9112 section
 // 6.3). What is malformed or could be read otherwise by somebody else is an error, and nothing is repaired.
 func (c *wire) parseHead(raw []byte, method string) error {
-	res := &c.res
+	a := &c.answer
 	text := string(raw)
 	line, rest, _ := strings.Cut(text, "\n")
-	if err := parseStatus(res, strings.TrimSuffix(line, "\r")); err != nil {
+	if err := parseStatus(a, strings.TrimSuffix(line, "\r")); err != nil {
 		return err
 	}
-	clear(res.Header)
-	lines := strings.Count(rest, "\n")
-	c.crowded = c.crowded || lines > 4*keptFields
-	values := make([]string, 0, lines)
-	if err := parseFields(rest, res.Header, values); err != nil {
+	var err error
+	if a.Header, err = parseFields(a.Header[:0], rest, make([]string, 0, strings.Count(rest, "\n"))); err != nil {
 		return err
 	}
-	if res.StatusCode < http.StatusOK {
-		if res.StatusCode == http.StatusSwitchingProtocols {
+	if a.StatusCode < http.StatusOK {
+		if a.StatusCode == http.StatusSwitchingProtocols {
 			return errUnasked
 		}
 		return nil
 	}
-	return c.body.frame(res, method)
+	return c.body.frame(a, method)
 }
 
 // version is how status lines begin.
 const version = "HTTP/1."
 
 // parseStatus reads a status line.
-func parseStatus(res *http.Response, line string) error {
+func parseStatus(a *Answer, line string) error {
 	if len(line) < len("HTTP/1.1 200") || line[:len(version)] != version || line[8] != ' ' {
 		return errStatusLine
 	}
 	switch line[7] {
 	case '0':
-		res.Proto, res.ProtoMinor = "HTTP/1.0", 0
+		a.ProtoMinor = 0
 	case '1':
-		res.Proto, res.ProtoMinor = "HTTP/1.1", 1
+		a.ProtoMinor = 1
 	default:
 		return errVersion
 	}
-	res.ProtoMajor = 1
+	a.ProtoMajor = 1
 	status := line[9:]
 	if len(status) > 3 && status[3] != ' ' || !canonical.FieldValue(status) {
 		return errStatusLine
@@ -76,16 +74,21 @@ func parseStatus(res *http.Response, line string) error {
 	if code < http.StatusContinue || code > 599 {
 		return fmt.Errorf("status %03d cannot be passed on", code)
 	}
-	res.Status, res.StatusCode = status, code
+	a.StatusCode = code
 	return nil
 }
 
-// parseFields reads header lines up to the empty one. Single values are put into room while it lasts.
-func parseFields(text string, h http.Header, room []string) error {
+// usualFields is up to how many fields those with the same name are looked for one by one.
+const usualFields = 16
+
+// parseFields reads header lines up to the empty one, and appends them to list. Single values are put into room while it
+// lasts.
+func parseFields(list Header, text string, room []string) (Header, error) {
+	var index map[string]int // of the fields, when there are many
 	for {
 		end := strings.IndexByte(text, '\n')
 		if end < 0 {
-			return errFieldLine
+			return list, errFieldLine
 		}
 		line := text[:end]
 		text = text[end+1:]
@@ -93,32 +96,47 @@ func parseFields(text string, h http.Header, room []string) error {
 			line = line[:n-1]
 		}
 		if line == "" {
-			return nil
+			return list, nil
 		}
 		colon := strings.IndexByte(line, ':')
 		if colon < 0 {
-			return errFieldLine
+			return list, errFieldLine
 		}
 		name := line[:colon]
 		if !canonical.Token(name) { // also white space before the colon, and a line that continues the one before
-			return errFieldName
+			return list, errFieldName
 		}
 		value := trimSpace(line[colon+1:])
 		if !canonical.FieldValue(value) {
-			return errFieldValue
+			return list, errFieldValue
 		}
-		key := http.CanonicalHeaderKey(name)
-		if before, twice := h[key]; twice {
-			h[key] = append(before, value)
-			continue
+		name = http.CanonicalHeaderKey(name)
+		i := -1
+		if index == nil && len(list) < usualFields {
+			i = slices.IndexFunc(list, func(f HeaderField) bool { return f.Name == name })
+		} else {
+			if index == nil {
+				index = make(map[string]int, 2*usualFields)
+				for i, f := range list {
+					index[f.Name] = i
+				}
+			}
+			if at, known := index[name]; known {
+				i = at
+			} else {
+				index[name] = len(list)
+			}
 		}
-		if len(room) == cap(room) {
-			h[key] = []string{value}
-			continue
+		switch {
+		case i >= 0:
+			list[i].Values = append(list[i].Values, value)
+		case len(room) == cap(room):
+			list = append(list, HeaderField{name, []string{value}})
+		default:
+			room = append(room, value)
+			n := len(room)
+			list = append(list, HeaderField{name, room[n-1 : n : n]})
 		}
-		room = append(room, value)
-		n := len(room)
-		h[key] = room[n-1 : n : n]
 	}
 }
 
@@ -133,54 +151,54 @@ func trimSpace(s string) string {
 	return s
 }
 
-// frame says where the body of res ends.
-func (b *answer) frame(res *http.Response, method string) error {
-	h := res.Header
-	length := int64(-1)
-	lengths := h["Content-Length"]
-	for i, v := range lengths {
-		n, err := strconv.ParseUint(v, 10, 63)
-		if err != nil || v[0] == '+' || i > 0 && v != lengths[0] {
-			return errLength
+// frame says where the body of a ends.
+func (b *wireBody) frame(a *Answer, method string) error {
+	var coding, connection, trailer []string
+	coded := false
+	a.ContentLength = -1
+	for i := range a.Header {
+		f := &a.Header[i]
+		switch f.Name {
+		case "Content-Length":
+			for _, v := range f.Values {
+				n, err := strconv.ParseUint(v, 10, 63)
+				if err != nil || v[0] == '+' || v != f.Values[0] {
+					return errLength
+				}
+				a.ContentLength = int64(n)
+			}
+		case "Transfer-Encoding":
+			coding, coded = f.Values, true
+		case "Connection":
+			connection = f.Values
+		case "Trailer":
+			trailer = f.Values
 		}
-		length = int64(n)
 	}
-	if len(lengths) > 1 {
-		h["Content-Length"] = lengths[:1]
+	if coded && (len(coding) != 1 || !strings.EqualFold(coding[0], "chunked") || a.ContentLength >= 0 || a.ProtoMinor == 0) {
+		return errCoding
 	}
-	coding, coded := h["Transfer-Encoding"]
-	if coded {
-		if len(coding) != 1 || !strings.EqualFold(coding[0], "chunked") || length >= 0 || res.ProtoMinor == 0 {
-			return errCoding
-		}
-	}
-	bodiless := res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified
-	res.ContentLength, res.TransferEncoding, res.Trailer = length, nil, nil
+	bodiless := a.StatusCode == http.StatusNoContent || a.StatusCode == http.StatusNotModified
 	switch {
 	case method == http.MethodHead || bodiless:
 		b.framing = empty
 		// A target that sends what it announces all the same would answer the next request with it.
-		b.last = method == http.MethodHead || coded || length > 0
+		b.last = method == http.MethodHead || coded || a.ContentLength > 0
 		if bodiless {
-			res.ContentLength = 0
+			a.ContentLength = 0
 		}
 	case coded:
 		b.framing = chunked
-		b.c.transfers[0] = "chunked"
-		res.TransferEncoding = b.c.transfers[:]
-		res.Trailer = announcedTrailers(h["Trailer"])
-		delete(h, "Transfer-Encoding")
-	case length == 0:
+		a.trailer = announcedTrailers(trailer)
+	case a.ContentLength == 0:
 		b.framing = empty
-	case length > 0:
-		b.framing, b.left = sized, length
+	case a.ContentLength > 0:
+		b.framing, b.left = sized, a.ContentLength
 	default:
 		b.framing, b.last = untilClose, true
 	}
-	if b.last = b.last || res.ProtoMinor == 0 || hasOption(h["Connection"], "close"); b.last {
-		res.Close = true
-	}
-	res.Body = b
+	b.last = b.last || a.ProtoMinor == 0 || hasOption(connection, "close")
+	a.Body = b
 	return nil
 }
 

@@ -128,7 +128,16 @@ func isKnown(err error) bool {
 }
 
 // Send implements [Transport].
-func (s *Standard) Send(out *http.Request, l Limits) (*http.Response, error) {
+func (s *Standard) Send(out *http.Request, l Limits) (*Answer, error) {
+	res, err := s.exchange(out, l)
+	if err != nil {
+		return nil, err
+	}
+	return AnswerOf(res), nil
+}
+
+// exchange is Send in the terms of net/http.
+func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(out.Context())
 	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel, life: ctx.Done(), host: out.URL.Host}
 	if out.Body != nil && out.Body != http.NoBody {

@@ -17,9 +17,9 @@ type Transport interface {
 	//
 	// out and its header belong to the transport until the response body has been closed, out.Body for ever: it is closed
 	// when it is no longer wanted, while a Read may be waiting, which has to end then. A body of the answer that ends
-	// before its declared end gives an [*Error]. Closing the body before its end gives the connection up. The response
-	// and the map of its header are valid until the body is closed; the values may be kept.
-	Send(out *http.Request, l Limits) (*http.Response, error)
+	// before its declared end gives an [*Error]. Closing the body before its end gives the connection up. The answer
+	// and its header are valid until the body is closed; the values may be kept.
+	Send(out *http.Request, l Limits) (*Answer, error)
 	// Close breaks off what is under way, closes all connections and waits until both has happened. Further sends fail.
 	// It may be called more than once.
 	Close() error
@@ -87,7 +87,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // chain is a Transport whose requests pass round trippers of the application.
 type chain struct {
-	base  Transport
+	base  *Standard
 	outer http.RoundTripper
 }
 
@@ -99,7 +99,7 @@ var (
 // Through returns a transport whose requests pass the round trippers that wrap makes around base, the first outermost.
 // Each function is called once, now. When one returns nil the transport is nil and failed is its index; otherwise failed
 // is -1. Without any, base itself is returned.
-func Through(base Transport, wrap []func(http.RoundTripper) http.RoundTripper) (t Transport, failed int) {
+func Through(base *Standard, wrap []func(http.RoundTripper) http.RoundTripper) (t Transport, failed int) {
 	if len(wrap) == 0 {
 		return base, -1
 	}
@@ -161,7 +161,7 @@ func (b *passedBody) Close() error {
 }
 
 // Send implements [Transport].
-func (c *chain) Send(out *http.Request, l Limits) (*http.Response, error) {
+func (c *chain) Send(out *http.Request, l Limits) (*Answer, error) {
 	p := &passage{Limits: l}
 	passed := false
 	defer func() {
@@ -186,11 +186,8 @@ func (c *chain) Send(out *http.Request, l Limits) (*http.Response, error) {
 	if res.Body == nil {
 		res.Body = http.NoBody
 	}
-	if res.Header == nil {
-		res.Header = http.Header{}
-	}
 	res.Body, passed = &passedBody{res.Body, p}, true
-	return res, nil
+	return AnswerOf(res), nil
 }
 
 func outboundCode(ctx context.Context) string {
@@ -208,7 +205,7 @@ func outboundCode(ctx context.Context) string {
 func (c *chain) Close() error { return c.base.Close() }
 
 // innermost is what the innermost of the application's round trippers sees.
-type innermost struct{ base Transport }
+type innermost struct{ base *Standard }
 
 // RoundTrip implements [http.RoundTripper].
 func (t innermost) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -219,7 +216,7 @@ func (t innermost) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, &Error{Code: InvalidRequest, Err: errLostContext}
 	}
-	res, err := t.base.Send(req, p.Limits)
+	res, err := t.base.exchange(req, p.Limits)
 	if err == nil {
 		p.add(res.Body)
 	}

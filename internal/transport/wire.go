@@ -30,9 +30,8 @@ type wire struct {
 	out       []byte    // the head of the request, and a small body behind it
 	readBy    time.Time // the deadlines that are set
 	writeBy   time.Time
-	res       http.Response
-	body      answer
-	transfers [1]string // TransferEncoding of the answer
+	answer    Answer
+	body      wireBody
 
 	// Of the exchange.
 	ctx     context.Context
@@ -42,7 +41,6 @@ type wire struct {
 	patient bool        // the target is awaited for a moment, without more ado
 	readErr error       // the next read is not to be tried: this is what it has given already
 	heard   bool        // something of the answer came
-	crowded bool        // with far more fields than usual
 
 	waiting atomic.Bool // the body of the answer is waited for
 
@@ -61,8 +59,8 @@ type wire struct {
 
 const (
 	wireBuffer = 4 << 10
-	// keptFields is how many header fields there is room for.
-	keptFields = 16
+	// keptFields is for how many header fields of an answer room is kept.
+	keptFields = 64
 	// keptOut is the largest buffer for requests that is kept between exchanges.
 	keptOut = maxInline + 8<<10
 )
@@ -74,7 +72,7 @@ func newWire(raw net.Conn, p *pool) *wire {
 	}
 	c.cancel = func() { c.cut(Canceled, 0) }
 	c.body.c = c
-	c.res.Header = make(http.Header, keptFields)
+	c.answer.Header = make(Header, 0, usualFields)
 	return c
 }
 
@@ -179,7 +177,7 @@ func (c *wire) awaitWriteLocked(limit time.Duration, now time.Time) error {
 
 // begin readies the connection for an exchange.
 func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
-	c.heard, c.crowded, c.readErr, c.patient = false, false, nil, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
+	c.heard, c.readErr, c.patient = false, nil, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.number++
@@ -303,11 +301,11 @@ func (c *wire) finish(keep bool) {
 		keep = c.retireLocked() && keep
 		c.mu.Unlock()
 	}
-	header := c.res.Header
-	if clear(header); c.crowded { // an enormous head is not to be paid for by all that follow
-		header = make(http.Header, keptFields)
+	header := c.answer.Header
+	if clear(header); cap(header) > keptFields { // an enormous head is not to be paid for by all that follow
+		header = nil
 	}
-	c.res = http.Response{Header: header}
+	c.answer = Answer{Header: header[:0]}
 	if !keep || c.from != c.to {
 		c.pool.drop(c)
 		return
@@ -331,7 +329,7 @@ func (c *wire) retireLocked() bool {
 
 // exchange sends out and returns the head of its answer; when it fails the connection is given up. A body that is not nil
 // and not in inline is sent by a goroutine, while the answer is waited for and passed on.
-func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
+func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*Answer, *Error) {
 	over := false
 	defer func() {
 		if !over { // a receiver panicked
@@ -347,7 +345,7 @@ func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, i
 }
 
 // attempt is exchange, but that it leaves it to that to give the connection up.
-func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*http.Response, *Error) {
+func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*Answer, *Error) {
 	streamed := body != nil && inline == nil
 	err := c.begin(out.Context(), l, streamed)
 	if err == nil {
@@ -384,8 +382,7 @@ func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, in
 	if cutShort != nil {
 		c.body.last = true
 	}
-	c.res.Request = out
-	return &c.res, nil
+	return &c.answer, nil
 }
 
 // isBroken tells whether the target has ended the connection.

@@ -65,9 +65,9 @@ func hear(method string, data []byte, step int) (heard, bool, error) {
 		d.leave()
 		return heard{}, false, e
 	}
-	h := heard{status: c.res.StatusCode, header: c.res.Header.Clone()}
+	h := heard{status: c.answer.StatusCode, header: c.answer.Header.asMap()}
 	body, err := io.ReadAll(&c.body)
-	h.body, h.trailer = string(body), c.res.Trailer.Clone()
+	h.body, h.trailer = string(body), c.answer.trailer.Clone()
 	keep := c.body.done && !c.body.last && c.from == c.to
 	_ = c.body.Close()
 	return h, keep, err
