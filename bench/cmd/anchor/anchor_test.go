@@ -1,32 +1,38 @@
 package main
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehouse-go/gateway/bench/internal/certificate"
 )
 
 // start serves a mode of the anchor and returns its URL.
 func start(t *testing.T, mode, upstream string, policies bool, routes int) string {
 	t.Helper()
-	if mode == "fasthttp" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		srv := newFastServer(upstream, policies)
-		go func() { _ = srv.Serve(l) }()
-		t.Cleanup(func() { _ = srv.Shutdown() })
-		return "http://" + l.Addr().String()
-	}
-	h, err := handler(mode, upstream, policies, routes)
+	return "http://" + startTLS(t, nil, mode, upstream, policies, routes)
+}
+
+// startTLS serves a mode of the anchor, over TLS if there is a configuration of it, and returns its address.
+func startTLS(t *testing.T, cfg *tls.Config, mode, upstream string, policies bool, routes int) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	srv := httptest.NewServer(h)
-	t.Cleanup(srv.Close)
-	return srv.URL
+	done := make(chan error, 1)
+	go func() { done <- serve(l, cfg, mode, upstream, policies, routes) }()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+	return l.Addr().String()
 }
 
 func get(t *testing.T, url, key string) (*http.Response, string) {
@@ -89,6 +95,41 @@ func TestAnchors(t *testing.T) {
 	}
 	_, err := handler("other", addr, false, 0)
 	require.ErrorContains(t, err, "other")
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "tls.pem")
+	require.NoError(t, certificate.Write(file))
+	server, err := certificate.Server(file, file)
+	require.NoError(t, err)
+	trust, err := certificate.Client(file)
+	require.NoError(t, err)
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Got", r.Header.Get("X-Forwarded-Proto"))
+		_, _ = io.WriteString(w, strings.Repeat("x", originBytes))
+	}))
+	t.Cleanup(origin.Close)
+	for _, mode := range []string{"noop", "raw", "httputil", "fasthttp"} {
+		url := "https://" + startTLS(t, server, mode, strings.TrimPrefix(origin.URL, "http://"), false, 0)
+		for major := 1; major <= 2; major++ {
+			if major == 2 && mode == "fasthttp" {
+				continue
+			}
+			client := http.Client{Transport: &http.Transport{
+				TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: major == 2, DisableKeepAlives: true,
+			}}
+			resp, err := client.Get(url)
+			require.NoError(t, err, mode)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, http.StatusOK, resp.StatusCode, mode)
+			require.Equal(t, major, resp.ProtoMajor, mode)
+			require.NoError(t, certificate.Check(resp.TLS), mode)
+			if mode == "httputil" || mode == "fasthttp" {
+				require.Equal(t, "https", resp.Header.Get("X-Got"), mode)
+			}
+		}
+	}
 }
 
 func TestNoLengthIsNotForwarded(t *testing.T) {

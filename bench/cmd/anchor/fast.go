@@ -30,7 +30,12 @@ func fastForward(client *fasthttp.HostClient, ctx *fasthttp.RequestCtx) {
 	h.Del("Connection")
 	h.Set("X-Forwarded-For", ctx.RemoteIP().String())
 	h.SetBytesV("X-Forwarded-Host", h.Host())
-	h.Set("X-Forwarded-Proto", "http")
+	proto := "http"
+	if ctx.IsTLS() {
+		proto = "https"
+		ctx.Request.URI().SetScheme("http") // the client refuses any other
+	}
+	h.Set("X-Forwarded-Proto", proto)
 	if err := client.Do(&ctx.Request, &ctx.Response); err != nil {
 		ctx.Error("Bad Gateway", fasthttp.StatusBadGateway)
 		return

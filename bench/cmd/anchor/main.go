@@ -10,12 +10,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"time"
 
+	"github.com/gatehouse-go/gateway/bench/internal/certificate"
 	"github.com/gatehouse-go/gateway/bench/internal/counters"
 	"github.com/gatehouse-go/gateway/bench/internal/standin"
 )
@@ -30,22 +33,44 @@ func main() {
 	stats := flag.String("stats", "", "address that serves the allocation counters; empty for none")
 	policies := flag.Bool("policy", false, "with keys, a limit for each consumer, a header transform and metrics")
 	routes := flag.Int("routes", 0, "how many routes of the form /svcN/items/{id}; 0 for one that takes everything")
+	certFile := flag.String("tls-cert", "", "file with the certificate; empty for HTTP without TLS")
+	keyFile := flag.String("tls-key", "", "file with its key")
 	flag.Parse()
-	if err := counters.Serve(context.Background(), *stats); err != nil {
+	ctx := context.Background()
+	if err := counters.Serve(ctx, *stats); err != nil {
 		log.Fatal(err)
 	}
-	if *mode == "fasthttp" {
-		if *routes > 0 {
-			log.Fatal("fasthttp has no router")
-		}
-		log.Fatal(newFastServer(*upstream, *policies).ListenAndServe(*listen))
+	if *mode == "fasthttp" && *routes > 0 {
+		log.Fatal("fasthttp has no router")
 	}
-	h, err := handler(*mode, *upstream, *policies, *routes)
+	cfg, err := certificate.Server(*certFile, *keyFile)
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv := &http.Server{Addr: *listen, Handler: h, ReadHeaderTimeout: 30 * time.Second}
-	log.Fatal(srv.ListenAndServe())
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", *listen)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(serve(l, cfg, *mode, *upstream, *policies, *routes))
+}
+
+// serve serves a mode at l, over TLS if there is a configuration of it, until l is closed.
+func serve(l net.Listener, cfg *tls.Config, mode, upstream string, policies bool, routes int) error {
+	if mode == "fasthttp" {
+		if cfg != nil {
+			l = tls.NewListener(l, cfg)
+		}
+		return newFastServer(upstream, policies).Serve(l)
+	}
+	h, err := handler(mode, upstream, policies, routes)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second, TLSConfig: cfg}
+	if cfg != nil {
+		return srv.ServeTLS(l, "", "")
+	}
+	return srv.Serve(l)
 }
 
 func handler(mode, upstream string, policies bool, routes int) (http.Handler, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/gatehouse-go/gateway/auth"
 	"github.com/gatehouse-go/gateway/auth/keyauth"
 	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/bench/internal/certificate"
 	"github.com/gatehouse-go/gateway/bench/internal/counters"
 	"github.com/gatehouse-go/gateway/bench/internal/standin"
 	"github.com/gatehouse-go/gateway/policy"
@@ -23,6 +24,8 @@ func main() {
 	stats := flag.String("stats", "", "address that serves the allocation counters; empty for none")
 	policies := flag.Bool("policy", false, "with keys, a limit for each consumer, a header transform and metrics")
 	routes := flag.Int("routes", 0, "how many routes of the form /svcN/items/:id; 0 for one that takes everything")
+	certFile := flag.String("tls-cert", "", "file with the certificate; empty for HTTP without TLS")
+	keyFile := flag.String("tls-key", "", "file with its key")
 	flag.Parse()
 	if err := counters.Serve(context.Background(), *stats); err != nil {
 		log.Fatal(err)
@@ -35,7 +38,16 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(gateway.NewServer(*listen, gw).ListenAndServe())
+	cfg, err := certificate.Server(*certFile, *keyFile)
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv := gateway.NewServer(*listen, gw)
+	if cfg == nil {
+		log.Fatal(srv.ListenAndServe())
+	}
+	srv.TLSConfig = cfg
+	log.Fatal(srv.ListenAndServeTLS("", ""))
 }
 
 func configure(upstream string, policies bool, routes int) (gateway.Config, error) {
