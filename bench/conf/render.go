@@ -15,8 +15,10 @@ type Values struct {
 	Listen, Upstream, Stats string // addresses
 	Dir                     string // for files of this one turn
 	LuaModules              string // directory of nginx's modules
+	Certificate             string // file with the certificate and its key; empty for HTTP without TLS
 	Procs                   int    // processes or threads that share the load
 	Routes, Keys            int
+	Limit                   int // requests a second of each consumer
 }
 
 // Render fills in the template of a file, whose name ends in .tmpl beside this one.

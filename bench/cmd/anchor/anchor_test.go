@@ -77,7 +77,7 @@ func TestAnchors(t *testing.T) {
 		require.Equal(t, http.StatusOK, resp.StatusCode, mode)
 		require.Len(t, body, originBytes, mode)
 		require.Equal(t, "bench", resp.Header.Get("X-Gateway"), mode)
-		require.Equal(t, "100000000", resp.Header.Get("Ratelimit-Limit"), mode)
+		require.Equal(t, "1000000", resp.Header.Get("X-Ratelimit-Limit-Second"), mode)
 		if mode == "httputil" || mode == "fasthttp" {
 			require.Equal(t, "consumer-42bench", resp.Header.Get("X-Got"), mode)
 		}

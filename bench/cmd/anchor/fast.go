@@ -46,7 +46,6 @@ func fastForward(client *fasthttp.HostClient, ctx *fasthttp.RequestCtx) {
 // fastChain is the chain of package standin for handlers of fasthttp.
 func fastChain(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	transform := func(ctx *fasthttp.RequestCtx) {
-		ctx.Request.Header.Del("apikey")
 		ctx.Request.Header.Set(standin.Header, standin.Value)
 		next(ctx)
 		ctx.Response.Header.Set(standin.Header, standin.Value)
@@ -63,10 +62,11 @@ func fastChain(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			ctx.Error("too many requests", fasthttp.StatusTooManyRequests)
 			return
 		}
-		ctx.Request.Header.Set("X-Consumer-Id", c.ID)
+		ctx.Request.Header.Set(standin.ConsumerHeader, c.ID)
+		ctx.Request.Header.Set(standin.CredentialHeader, c.ID)
 		transform(ctx)
-		ctx.Response.Header.Set("Ratelimit-Limit", strconv.Itoa(standin.PerSecond))
-		ctx.Response.Header.Set("Ratelimit-Remaining", strconv.FormatInt(left, 10))
+		ctx.Response.Header.Set(standin.LimitHeader, strconv.Itoa(standin.PerSecond))
+		ctx.Response.Header.Set(standin.RemainingHeader, strconv.FormatInt(left, 10))
 	}
 	keys := standin.NewKeys()
 	authenticate := func(ctx *fasthttp.RequestCtx) {
@@ -75,6 +75,7 @@ func fastChain(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			ctx.Error("no key that is known", fasthttp.StatusUnauthorized)
 			return
 		}
+		ctx.Request.Header.Del("apikey")
 		ctx.SetUserValue("consumer", c)
 		limit(ctx)
 	}

@@ -25,6 +25,7 @@ type candidate struct {
 	files     []string // rendered into the directory of the turn
 	policies  bool     // it has the policies, and is asked for them
 	lua       bool     // it needs nginx's Lua module
+	lacks     string   // why it cannot take part in these workloads, which its rows say instead of figures
 }
 
 // ours tells whether a candidate is a program of this module, which has counters and takes our flags.
@@ -33,18 +34,19 @@ func (c candidate) ours() bool { return strings.HasPrefix(c.command, "./") }
 // candidates are in the order in which they run. Where the httputil row of policy has no policies it is because what
 // the policies cost Gatehouse is held against a plain proxy.
 var candidates = []candidate{
-	{name: baseline, workloads: []string{plain, policy, post16k, stream1m}, command: "./anchor -mode httputil"},
+	{name: baseline, workloads: []string{plain, policy, post16k, stream1m, https, https1m, h2, h2post16k}, command: "./anchor -mode httputil"},
 	{name: baseline, workloads: []string{routes1k}, command: "./anchor -mode httputil -routes {{.Routes}}"},
 	{name: "httputil+policy", workloads: []string{policy}, command: "./anchor -mode httputil -policy", policies: true},
-	{name: "gatehouse", workloads: []string{plain, post16k, stream1m}, command: "./gatehouse"},
+	{name: "gatehouse", workloads: []string{plain, post16k, stream1m, https, https1m, h2, h2post16k}, command: "./gatehouse"},
 	{name: "gatehouse", workloads: []string{policy}, command: "./gatehouse -policy", policies: true},
 	{name: "gatehouse", workloads: []string{routes1k}, command: "./gatehouse -routes {{.Routes}}"},
-	{name: "fasthttp", workloads: []string{plain, post16k, stream1m}, command: "./anchor -mode fasthttp"},
+	{name: "fasthttp", workloads: []string{plain, post16k, stream1m, https, https1m}, command: "./anchor -mode fasthttp"},
+	{name: "fasthttp", workloads: []string{h2, h2post16k}, command: "./anchor -mode fasthttp", lacks: "no HTTP/2"},
 	{name: "fasthttp", workloads: []string{policy}, command: "./anchor -mode fasthttp -policy", policies: true},
-	{name: "raw", workloads: []string{plain}, command: "./anchor -mode raw"},
-	{name: "noop", workloads: []string{plain}, command: "./anchor -mode noop"},
+	{name: "raw", workloads: []string{plain, https, h2}, command: "./anchor -mode raw"},
+	{name: "noop", workloads: []string{plain, https, h2}, command: "./anchor -mode noop"},
 	{
-		name: nginx, workloads: []string{plain, post16k, stream1m}, files: []string{"nginx.conf"},
+		name: nginx, workloads: []string{plain, post16k, stream1m, https, https1m, h2, h2post16k}, files: []string{"nginx.conf"},
 		command: "nginx -e stderr -p {{.Dir}} -c {{.Dir}}/nginx.conf",
 	},
 	{
@@ -56,7 +58,7 @@ var candidates = []candidate{
 		command: "nginx -e stderr -p {{.Dir}} -c {{.Dir}}/nginx-lua.conf",
 	},
 	{
-		name: "haproxy", workloads: []string{plain, post16k, stream1m}, files: []string{"haproxy.cfg"},
+		name: "haproxy", workloads: []string{plain, post16k, stream1m, https, https1m, h2, h2post16k}, files: []string{"haproxy.cfg"},
 		command: "haproxy -db -f {{.Dir}}/haproxy.cfg",
 	},
 	{

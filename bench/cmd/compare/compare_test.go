@@ -4,12 +4,15 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,41 +21,86 @@ import (
 	"github.com/gatehouse-go/gateway/bench/conf"
 )
 
-// A whole comparison, as short as it can be.
+// needs skips a test where a program is not installed. CI has to have it.
+func needs(t *testing.T, command, pkg string) {
+	t.Helper()
+	if _, err := exec.LookPath(command); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not installed, and CI has to have it: apt-get install %s", command, pkg)
+		}
+		t.Skipf("needs %s: apt-get install %s", command, pkg)
+	}
+}
+
+// A whole comparison, as short as it can be, with each of the load generators.
 func TestCompare(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("wrk"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("wrk is not installed, and CI has to have it: apt-get install wrk")
-		}
-		t.Skip("needs wrk: apt-get install wrk")
-	}
-	s, err := parse([]string{"-workloads=plain", "-only=httputil,gatehouse", "-rounds=1", "-d=1", "-w=0", "-c=4"}, t.Output())
+	needs(t, "wrk", "wrk")
+	needs(t, "h2load", "nghttp2-client")
+	names := []string{https, h2post16k} // the first as plain, but for the TLS
+	s, err := parse([]string{
+		"-workloads=" + strings.Join(names, ","), "-only=httputil,gatehouse,fasthttp", "-rounds=1", "-d=1", "-w=0", "-c=8",
+	}, t.Output())
 	require.NoError(t, err)
 	var out bytes.Buffer
 	s.tables, s.progress = &out, t.Output()
 	require.NoError(t, run(t.Context(), &s))
 
-	rows := map[string][]string{}
-	for line := range strings.Lines(out.String()) {
-		if cells := strings.Split(strings.Trim(line, "| \n"), " | "); len(cells) > 1 {
-			rows[cells[0]] = cells
-		}
-	}
-	require.Len(t, rows, 4, out.String())
-	for _, name := range []string{"httputil", "gatehouse"} {
-		row := rows[name]
-		require.Len(t, row, 12, out.String())
-		require.Equal(t, "0", row[11], out.String())
-		for i := 1; i < 11; i++ {
-			if i == 4 {
-				continue // one round has no spread
+	tables := strings.Split(out.String(), "### ")[1:]
+	require.Len(t, tables, len(names), out.String())
+	for i, table := range tables {
+		require.True(t, strings.HasPrefix(table, names[i]+":"), table)
+		rows := map[string][]string{}
+		for line := range strings.Lines(table) {
+			if cells := strings.Split(strings.Trim(line, "| \n"), " | "); len(cells) > 1 {
+				rows[cells[0]] = cells
 			}
-			x, err := strconv.ParseFloat(row[i], 64)
-			require.NoError(t, err, row)
-			require.Positive(t, x, row)
+		}
+		require.Len(t, rows, 5, table)
+		for _, name := range []string{"httputil", "gatehouse", "fasthttp"} {
+			row := rows[name]
+			require.Len(t, row, 12, table)
+			if name == "fasthttp" && names[i] == h2post16k {
+				require.Equal(t, "no HTTP/2", row[11], table)
+				continue
+			}
+			require.Equal(t, "0", row[11], table)
+			for i := 1; i < 11; i++ {
+				x, err := strconv.ParseFloat(row[i], 64)
+				if i == 4 || i == 9 && x == 0 {
+					continue // one round has no spread, and fasthttp may have had no allocation
+				}
+				require.NoError(t, err, row)
+				require.Positive(t, x, row)
+			}
 		}
 	}
+}
+
+// wrk has to ask with all keys, and with none more often than with others.
+func TestKeysInTurn(t *testing.T) {
+	t.Parallel()
+	needs(t, "wrk", "wrk")
+	var mu sync.Mutex
+	seen := map[string]int{}
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[r.Header.Get("Apikey")]++
+	}))
+	defer origin.Close()
+	b := &bench{settings: settings{conns: 1, wrk: "wrk"}, dir: t.TempDir()}
+	w := workloads[slices.IndexFunc(workloads, func(w workload) bool { return w.name == policy })]
+	v, err := b.values(t.Context(), w)
+	require.NoError(t, err)
+	v.Listen, v.Keys = origin.Listener.Addr().String(), 100
+	_, err = b.drive(t.Context(), v, w, time.Second)
+	require.NoError(t, err)
+	mu.Lock()
+	defer mu.Unlock()
+	counts := slices.Sorted(maps.Values(seen))
+	require.Len(t, counts, 100)
+	require.LessOrEqual(t, counts[99]-counts[0], 1)
 }
 
 // The policies must be in force where a row claims so: this is what a probe is for.
@@ -72,16 +120,17 @@ func TestProbeFindsWhatIsWrong(t *testing.T) {
 
 	for _, w := range workloads {
 		for _, c := range candidates {
-			if !c.ours() || !slices.Contains(c.workloads, w.name) {
+			if !c.ours() || c.lacks != "" || !slices.Contains(c.workloads, w.name) {
 				continue
 			}
-			v, err := b.values(t.Context())
+			v, err := b.values(t.Context(), w)
 			require.NoError(t, err)
 			p, err := b.startCandidate(t.Context(), c, v)
 			require.NoError(t, err)
 			require.NoError(t, p.listens(t.Context(), v.Listen), c.name)
-			require.NoError(t, probe(t.Context(), v.Listen, w, c.policies), c.name)
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			client, err := b.client(w)
+			require.NoError(t, err)
+			require.NoError(t, probe(t.Context(), client, v.Listen, w, c.policies), c.name)
 			if !c.policies && w.name == policy {
 				require.ErrorContains(t, probeOnce(t.Context(), client, v.Listen, w, true), "not in force")
 			}
@@ -91,6 +140,13 @@ func TestProbeFindsWhatIsWrong(t *testing.T) {
 			if w.name == routes1k {
 				wrong.path = "/svc1000/items/5"
 				require.ErrorContains(t, probeOnce(t.Context(), client, v.Listen, wrong, c.policies), "status 404")
+			}
+			if w.tls {
+				wrong = w
+				wrong.h2 = !w.h2
+				require.ErrorContains(t, probeOnce(t.Context(), client, v.Listen, wrong, c.policies), "want HTTP/")
+				wrong.tls = false
+				require.Error(t, probeOnce(t.Context(), client, v.Listen, wrong, c.policies))
 			}
 			p.stop()
 			select {
@@ -188,4 +244,25 @@ func TestMissingIsLeftOut(t *testing.T) {
 	b.only = []string{"nginx+lua"}
 	_, err = b.present()
 	require.Error(t, err)
+
+	said.Reset()
+	b.workloads = []string{plain, h2}
+	chosen, err := b.chosen()
+	require.NoError(t, err)
+	require.Equal(t, workloads[:1], chosen)
+	require.Contains(t, said.String(), "h2 is left out: h2load, which drives it, is not installed")
+	b.workloads = []string{h2}
+	_, err = b.chosen()
+	require.Error(t, err)
+	b.h2load = "h2load"
+	chosen, err = b.chosen()
+	require.NoError(t, err)
+	require.Len(t, chosen, 1)
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "64 connections", workload{}.load(64))
+	require.Equal(t, "16 connections with 4 streams each", workload{h2: true}.load(64))
+	require.Equal(t, "1 connections with 4 streams each", workload{h2: true}.load(1))
 }

@@ -7,7 +7,7 @@
 //	go run ./cmd/compare -workloads plain,policy -only httputil,gatehouse -rounds 3
 //	go run ./cmd/compare -memory
 //
-// It needs wrk. All processes are its own children, on loopback addresses, and end with it.
+// It needs wrk, and h2load for the workloads with HTTP/2. All processes are its own children, on loopback addresses, and end with it.
 package main
 
 import (
@@ -25,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gatehouse-go/gateway/bench/internal/certificate"
 )
 
 // settings are the command line.
@@ -33,7 +35,8 @@ type settings struct {
 	rounds, conns    int
 	measure, warmUp  time.Duration
 	pin, memory      bool
-	luaModules, wrk  string
+	luaModules       string
+	wrk, h2load      string // load generators
 	progress, tables io.Writer
 }
 
@@ -115,6 +118,9 @@ func (s *settings) requirements() error {
 		return errors.New("wrk, the load generator, is not installed: apt-get install wrk, or see https://github.com/wg/wrk")
 	}
 	s.wrk = path
+	if s.h2load, err = exec.LookPath("h2load"); err != nil {
+		s.h2load = "" // its workloads are left out
+	}
 	return nil
 }
 
@@ -122,10 +128,11 @@ func (s *settings) requirements() error {
 type bench struct {
 	settings
 
-	dir    string // for everything that is built and written
-	bin    string // the programs of this module
-	origin string // its address
-	turns  int    // taken so far
+	dir         string // for everything that is built and written
+	bin         string // the programs of this module
+	certificate string // of all that speak TLS, and its key
+	origin      string // its address
+	turns       int    // taken so far
 }
 
 func run(ctx context.Context, s *settings) (err error) {
@@ -162,7 +169,7 @@ func run(ctx context.Context, s *settings) (err error) {
 	return b.compare(ctx)
 }
 
-// build builds the other commands of this module.
+// build builds the other commands of this module, and makes the certificate.
 func (b *bench) build(ctx context.Context) error {
 	const module = "github.com/gatehouse-go/gateway/bench/cmd/"
 	b.bin = filepath.Join(b.dir, "bin")
@@ -171,7 +178,8 @@ func (b *bench) build(ctx context.Context) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build, which has to run inside the module: %w\n%s", err, out)
 	}
-	return nil
+	b.certificate = filepath.Join(b.dir, "tls.pem")
+	return certificate.Write(b.certificate)
 }
 
 // compare runs the workloads that are asked for, and prints a table after each.
@@ -180,15 +188,19 @@ func (b *bench) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	chosen, err := b.chosen()
+	if err != nil {
+		return err
+	}
 	failed := 0
-	for _, w := range workloads {
-		if len(b.workloads) > 0 && !slices.Contains(b.workloads, w.name) {
-			continue
-		}
+	for _, w := range chosen {
 		rows := rowsOf(w.name, present)
 		for round := range b.rounds {
 			for i := range rows {
 				r := &rows[i]
+				if r.candidate.lacks != "" {
+					continue
+				}
 				s, err := b.turn(ctx, r.candidate, w)
 				if ctx.Err() != nil {
 					return ctx.Err()
@@ -205,7 +217,7 @@ func (b *bench) compare(ctx context.Context) error {
 			}
 		}
 		if len(rows) > 0 {
-			fmt.Fprintf(b.tables, "\n### %s: %s (%d connections, %v, %d rounds, %s)\n\n", w.name, w.about, b.conns, b.measure, b.rounds, b.cpus())
+			fmt.Fprintf(b.tables, "\n### %s: %s (%s, %v, %d rounds, %s)\n\n", w.name, w.about, w.load(b.conns), b.measure, b.rounds, b.cpus())
 			fmt.Fprint(b.tables, table(rows))
 		}
 	}
@@ -213,6 +225,24 @@ func (b *bench) compare(ctx context.Context) error {
 		return fmt.Errorf("%d turns failed", failed)
 	}
 	return nil
+}
+
+// chosen returns the workloads that are asked for and can be driven, and says which cannot.
+func (b *bench) chosen() ([]workload, error) {
+	var found []workload
+	for _, w := range workloads {
+		switch {
+		case len(b.workloads) > 0 && !slices.Contains(b.workloads, w.name):
+		case w.h2 && b.h2load == "":
+			fmt.Fprintf(b.progress, "%s is left out: h2load, which drives it, is not installed: apt-get install nghttp2-client\n", w.name)
+		default:
+			found = append(found, w)
+		}
+	}
+	if len(found) == 0 {
+		return nil, errors.New("no workload is left")
+	}
+	return found, nil
 }
 
 func (b *bench) cpus() string {

@@ -83,6 +83,9 @@ func (r row) cells(base float64) []string {
 	if r.failed > 0 {
 		wrong += fmt.Sprintf(", and %d turns failed", r.failed)
 	}
+	if r.candidate.lacks != "" {
+		wrong = r.candidate.lacks
+	}
 	if len(r.samples) == 0 {
 		return append(append([]string{r.candidate.name}, slices.Repeat([]string{"-"}, 10)...), wrong)
 	}

@@ -39,13 +39,15 @@ func TestTable(t *testing.T) {
 		{candidate: candidate{name: baseline}, samples: []sample{turn(900, true), turn(1100, true), turn(1000, true)}},
 		{candidate: candidate{name: "nginx"}, samples: []sample{turn(4000, false)}, failed: 2},
 		{candidate: candidate{name: "haproxy"}, failed: 3},
+		{candidate: candidate{name: "fasthttp", lacks: "no HTTP/2"}},
 	})
 	lines := strings.Split(got, "\n")
-	require.Len(t, lines, 6)
+	require.Len(t, lines, 7)
 	require.Equal(t, "| httputil | 500 | 1000 | 1.00 | ±10.0% | 1000.0 | 1.50 | 20.00 | 16 | 22.6 | 4204 | 3 |", lines[2])
 	require.Equal(t, "| nginx | 2000 | 4000 | 4.00 | ±0.0% | 250.0 | 1.50 | 20.00 | 16 | - | - | 1, and 2 turns failed |", lines[3])
 	require.Equal(t, "| haproxy | - | - | - | - | - | - | - | - | - | - | 0, and 3 turns failed |", lines[4])
-	for _, line := range lines[:5] {
+	require.Equal(t, "| fasthttp | - | - | - | - | - | - | - | - | - | - | no HTTP/2 |", lines[5])
+	for _, line := range lines[:6] {
 		require.Equal(t, 13, strings.Count(line, "|"), line)
 	}
 

@@ -17,6 +17,9 @@ import (
 	"github.com/gatehouse-go/gateway/bench/internal/standin"
 )
 
+// mostErrors is of how many requests one may fail. A server that is measured refusing or dropping more is not measured.
+const mostErrors = 100
+
 // sample is what one turn measured.
 type sample struct {
 	load
@@ -32,7 +35,7 @@ func (s sample) perCPU() float64 { return float64(s.requests) / s.cpu.Seconds() 
 
 // turn starts a candidate, makes sure that it answers rightly, measures it and ends it.
 func (b *bench) turn(ctx context.Context, c candidate, w workload) (s sample, err error) {
-	v, err := b.values(ctx)
+	v, err := b.values(ctx, w)
 	if err != nil {
 		return s, err
 	}
@@ -44,15 +47,15 @@ func (b *bench) turn(ctx context.Context, c candidate, w workload) (s sample, er
 	if err := p.listens(ctx, v.Listen); err != nil {
 		return s, err
 	}
-	if err := probe(ctx, v.Listen, w, c.policies); err != nil {
-		return s, p.explain(err)
-	}
-	script, err := b.script(w, v)
+	client, err := b.client(w)
 	if err != nil {
 		return s, err
 	}
+	if err := probe(ctx, client, v.Listen, w, c.policies); err != nil {
+		return s, p.explain(err)
+	}
 	if b.warmUp > 0 {
-		if _, err := b.drive(ctx, v.Listen, w, script, b.warmUp); err != nil {
+		if _, err := b.drive(ctx, v, w, b.warmUp); err != nil {
 			return s, err
 		}
 	}
@@ -66,7 +69,7 @@ func (b *bench) turn(ctx context.Context, c candidate, w workload) (s sample, er
 	if err != nil {
 		return s, err
 	}
-	if s.load, err = b.drive(ctx, v.Listen, w, script, b.measure); err != nil {
+	if s.load, err = b.drive(ctx, v, w, b.measure); err != nil {
 		return s, p.explain(err)
 	}
 	if s.cpu, err = p.cpu(); err != nil {
@@ -75,6 +78,9 @@ func (b *bench) turn(ctx context.Context, c candidate, w workload) (s sample, er
 	s.cpu -= cpu
 	if s.requests == 0 || s.cpu <= 0 {
 		return s, p.explain(fmt.Errorf("%d requests in %v of CPU time", s.requests, s.cpu))
+	}
+	if s.errors > s.requests/mostErrors {
+		return s, p.explain(fmt.Errorf("%d failures beside %d requests", s.errors, s.requests))
 	}
 	if s.counted {
 		if after, err = counters.Read(ctx, v.Stats); err != nil {
@@ -88,11 +94,14 @@ func (b *bench) turn(ctx context.Context, c candidate, w workload) (s sample, er
 }
 
 // values finds addresses and makes a directory for one turn.
-func (b *bench) values(ctx context.Context) (conf.Values, error) {
+func (b *bench) values(ctx context.Context, w workload) (conf.Values, error) {
 	b.turns++
 	v := conf.Values{
 		Dir: filepath.Join(b.dir, strconv.Itoa(b.turns)), Upstream: b.origin, LuaModules: b.luaModules,
-		Procs: runtime.NumCPU(), Routes: numRoutes, Keys: standin.NumKeys,
+		Procs: runtime.NumCPU(), Routes: numRoutes, Keys: standin.NumKeys, Limit: standin.PerSecond,
+	}
+	if w.tls {
+		v.Certificate = b.certificate
 	}
 	if b.pin {
 		v.Procs = 1
@@ -122,6 +131,9 @@ func (b *bench) startCandidate(ctx context.Context, c candidate, v conf.Values) 
 	if c.ours() {
 		cmd.args[0] = filepath.Join(b.bin, cmd.args[0])
 		cmd.args = append(cmd.args, "-listen", v.Listen, "-upstream", v.Upstream, "-stats", v.Stats)
+		if v.Certificate != "" {
+			cmd.args = append(cmd.args, "-tls-cert", v.Certificate, "-tls-key", v.Certificate)
+		}
 	} else {
 		path, err := program(cmd.args[0])
 		if err != nil {
@@ -130,14 +142,6 @@ func (b *bench) startCandidate(ctx context.Context, c candidate, v conf.Values) 
 		cmd.args[0] = path
 	}
 	return b.start(ctx, cmd)
-}
-
-// script writes what wrk is told, if anything, and returns where.
-func (b *bench) script(w workload, v conf.Values) (string, error) {
-	if w.script == "" {
-		return "", nil
-	}
-	return write(w.script, v)
 }
 
 // write renders a file into the directory of a turn.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse-go/gateway/bench/internal/certificate"
 	"github.com/gatehouse-go/gateway/bench/internal/standin"
 )
 
@@ -27,6 +29,11 @@ const (
 	post16k  = "post16k"
 	stream1m = "stream1m"
 	routes1k = "routes1k"
+
+	https     = "https"
+	https1m   = "https1m"
+	h2        = "h2"
+	h2post16k = "h2post16k"
 )
 
 // workload is a kind of request.
@@ -37,16 +44,46 @@ type workload struct {
 	length      int64    // of the answer
 	header      []string // "Name: value"
 	script      string   // for wrk, a template of package conf
+	tls         bool     // between client and proxy
+	h2          bool     // HTTP/2, which h2load speaks
+}
+
+// url returns what is asked for of a server.
+func (w workload) url(addr string) string {
+	if w.tls {
+		return "https://" + addr + w.path
+	}
+	return "http://" + addr + w.path
+}
+
+// major returns the version of HTTP that is spoken.
+func (w workload) major() int {
+	if w.h2 {
+		return 2
+	}
+	return 1
+}
+
+// load says how many requests there are at a time, and how.
+func (w workload) load(conns int) string {
+	if !w.h2 {
+		return fmt.Sprintf("%d connections", conns)
+	}
+	return fmt.Sprintf("%d connections with %d streams each", h2Connections(conns), h2Streams)
 }
 
 var workloads = []workload{
 	{name: plain, about: "GET, 1 KiB", path: "/", length: 1 << 10},
 	{
-		name: policy, about: "GET, 1 KiB, with keys, limits, header transform and metrics but for httputil", path: "/", length: 1 << 10,
-		header: []string{"Apikey: " + apiKey, "User-Agent: bench/1", "Accept: application/json"},
+		name: policy, about: "GET, 1 KiB, with one of 10,000 keys, limits, header transform and metrics but for httputil", path: "/", length: 1 << 10,
+		script: "keys.lua", header: []string{"Apikey: " + apiKey, "User-Agent: bench/1", "Accept: application/json"},
 	},
 	{name: post16k, about: "POST of 16 KiB, answer of 1 KiB", path: "/", post: true, length: 1 << 10, script: "post16k.lua"},
 	{name: stream1m, about: "GET, 1 MiB", path: "/1m", length: 1 << 20},
+	{name: https, about: "GET, 1 KiB, over TLS", path: "/", length: 1 << 10, tls: true},
+	{name: https1m, about: "GET, 1 MiB, over TLS", path: "/1m", length: 1 << 20, tls: true},
+	{name: h2, about: "GET, 1 KiB, HTTP/2 over TLS", path: "/", length: 1 << 10, tls: true, h2: true},
+	{name: h2post16k, about: "POST of 16 KiB, answer of 1 KiB, HTTP/2 over TLS", path: "/", post: true, length: 1 << 10, tls: true, h2: true},
 	{name: routes1k, about: "GET, 1 KiB, over 1,000 routes with a parameter", path: "/svc777/items/5", length: 1 << 10, script: "routes1k.lua"},
 }
 
@@ -58,9 +95,20 @@ func workloadNames() []string {
 	return names
 }
 
+// client returns a client that speaks with servers as the load generator of a workload does.
+func (b *bench) client(w workload) (*http.Client, error) {
+	t := &http.Transport{DisableKeepAlives: true, DisableCompression: true, ForceAttemptHTTP2: w.h2}
+	if w.tls {
+		var err error
+		if t.TLSClientConfig, err = certificate.Client(b.certificate); err != nil {
+			return nil, err
+		}
+	}
+	return &http.Client{Transport: t, Timeout: 5 * time.Second}, nil
+}
+
 // probe asks a server once whether its answers are right, as often as it needs to be ready.
-func probe(ctx context.Context, addr string, w workload, policies bool) error {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+func probe(ctx context.Context, client *http.Client, addr string, w workload, policies bool) error {
 	var err error
 	for range 20 {
 		if err = probeOnce(ctx, client, addr, w, policies); err == nil || ctx.Err() != nil {
@@ -78,6 +126,14 @@ func probeOnce(ctx context.Context, client *http.Client, addr string, w workload
 	}
 	if a.status != http.StatusOK || a.length != w.length {
 		return fmt.Errorf("probe: status %d with %d bytes, want 200 with %d", a.status, a.length, w.length)
+	}
+	if w.tls {
+		if err := certificate.Check(a.tls); err != nil {
+			return fmt.Errorf("probe: %w", err)
+		}
+	}
+	if want := w.major(); a.major != want {
+		return fmt.Errorf("probe: HTTP/%d, want HTTP/%d", a.major, want)
 	}
 	if !policies {
 		return nil
@@ -99,6 +155,8 @@ type answer struct {
 	status int
 	header http.Header
 	length int64
+	major  int // version of HTTP
+	tls    *tls.ConnectionState
 }
 
 // ask makes one request and reads the whole answer.
@@ -107,7 +165,7 @@ func ask(ctx context.Context, client *http.Client, addr string, w workload, head
 	if w.post {
 		method, body = http.MethodPost, strings.Repeat("y", postBytes)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+w.path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, w.url(addr), strings.NewReader(body))
 	if err != nil {
 		return a, err
 	}
@@ -120,7 +178,7 @@ func ask(ctx context.Context, client *http.Client, addr string, w workload, head
 		return a, err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	a.status, a.header = resp.StatusCode, resp.Header
+	a.status, a.header, a.major, a.tls = resp.StatusCode, resp.Header, resp.ProtoMajor, resp.TLS
 	a.length, err = io.Copy(io.Discard, resp.Body)
 	return a, err
 }

@@ -9,26 +9,24 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-go/gateway/bench/conf"
 )
 
-// load is what wrk reports.
-type load struct {
-	requests int
-	rate     float64 // requests a second
-	p50, p99 time.Duration
-	errors   int // answers that were none of 2xx and 3xx, and sockets that failed
-}
-
-// drive runs wrk for a while.
-func (b *bench) drive(ctx context.Context, addr string, w workload, script string, d time.Duration) (load, error) {
+// driveWrk runs wrk, which speaks HTTP/1.1.
+func (b *bench) driveWrk(ctx context.Context, v conf.Values, w workload, d time.Duration) (load, error) {
 	args := []string{b.wrk, "-t1", "-c", strconv.Itoa(b.conns), "-d", strconv.Itoa(int(d.Seconds())) + "s", "--latency"}
 	for _, h := range w.header {
 		args = append(args, "-H", h)
 	}
-	if script != "" {
+	if w.script != "" {
+		script, err := write(w.script, v)
+		if err != nil {
+			return load{}, err
+		}
 		args = append(args, "-s", script)
 	}
-	cmd := b.command(ctx, command{args: append(args, "http://"+addr+w.path)})
+	cmd := b.command(ctx, command{args: append(args, w.url(v.Listen))})
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return load{}, fmt.Errorf("wrk: %w\n%s", err, out)
@@ -42,7 +40,8 @@ func (b *bench) drive(ctx context.Context, addr string, w workload, script strin
 
 // parseWrk reads the report of wrk --latency.
 func parseWrk(out string) (load, error) {
-	l, rated := load{requests: -1}, false
+	l, rated, answered := load{}, false, -1
+	refused := 0 // answers with another status
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
 		var err error
@@ -52,12 +51,14 @@ func parseWrk(out string) (load, error) {
 		case len(f) == 2 && f[0] == "99%":
 			l.p99, err = time.ParseDuration(f[1])
 		case len(f) > 3 && f[1] == "requests" && f[2] == "in":
-			l.requests, err = strconv.Atoi(f[0])
+			answered, err = strconv.Atoi(f[0])
 		case len(f) == 2 && f[0] == "Requests/sec:":
 			l.rate, err = strconv.ParseFloat(f[1], 64)
 			rated = true
 		case strings.Contains(line, "Non-2xx or 3xx responses:"):
+			before := l.errors
 			err = l.count(f[len(f)-1:])
+			refused = l.errors - before
 		case strings.Contains(line, "Socket errors:"):
 			// connect 0, read 0, write 0, timeout 0
 			err = l.count(f[2:])
@@ -67,13 +68,16 @@ func parseWrk(out string) (load, error) {
 		}
 	}
 	switch {
-	case l.requests < 0:
+	case answered < 0:
 		return l, errors.New("no number of requests")
 	case !rated:
 		return l, errors.New("no requests a second")
-	case l.requests > 0 && (l.p50 == 0 || l.p99 == 0):
+	case refused > answered:
+		return l, errors.New("more refusals than answers")
+	case answered > 0 && (l.p50 == 0 || l.p99 == 0):
 		return l, errors.New("no latencies")
 	}
+	l.only(answered, answered-refused)
 	return l, nil
 }
 

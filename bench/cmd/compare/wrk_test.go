@@ -34,7 +34,9 @@ func TestParseWrk(t *testing.T) {
 
 	l, err = parseWrk(strings.Replace(report, "Requests/sec", "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 100\nRequests/sec", 1))
 	require.NoError(t, err)
-	want.errors = 110
+	want.errors, want.requests = 110, 1937
+	require.InDelta(t, 1852.25*1937/2037, l.rate, 1e-6)
+	want.rate = l.rate
 	require.Equal(t, want, l)
 
 	_, err = parseWrk("  0 requests in 1.10s, 0.00B read\nRequests/sec:      0.00\n")
@@ -51,6 +53,7 @@ func TestParseWrkRefuses(t *testing.T) {
 		strings.ReplaceAll(report, "906.00us", "fast"),
 		strings.ReplaceAll(report, "1852.25", "many"),
 		report + "  Socket errors: none\n",
+		report + "  Non-2xx or 3xx responses: 2038\n",
 	} {
 		_, err := parseWrk(bad)
 		require.Error(t, err, bad)

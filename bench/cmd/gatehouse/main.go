@@ -83,7 +83,7 @@ func chain() ([]gateway.Plugin, error) {
 	if err := store.Add(keys...); err != nil {
 		return nil, err
 	}
-	authenticate, err := keyauth.New(keyauth.Config{Consumers: &store})
+	authenticate, err := keyauth.New(keyauth.Config{Consumers: &store, HideCredentials: true})
 	if err != nil {
 		return nil, err
 	}

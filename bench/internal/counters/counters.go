@@ -17,17 +17,38 @@ type Counters struct {
 	Bytes   uint64 `json:"bytes"`
 }
 
-// ServeHTTP answers with the counters of this process, whatever c holds.
-func (c Counters) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+// Live is what a process holds once its garbage is collected, in bytes.
+type Live struct {
+	Heap   uint64 `json:"heap"`   // objects that are reachable
+	Stacks uint64 `json:"stacks"` // of goroutines
+}
+
+// MiB is how much it is together.
+func (l Live) MiB() float64 { return float64(l.Heap+l.Stacks) / (1 << 20) }
+
+func serveCounters(w http.ResponseWriter, _ *http.Request) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	answer(w, Counters{Mallocs: m.Mallocs, Bytes: m.TotalAlloc})
+}
+
+func serveLive(w http.ResponseWriter, _ *http.Request) {
+	// What a pool holds survives one collection, and stacks shrink in the next.
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	answer(w, Live{Heap: m.HeapAlloc, Stacks: m.StackInuse})
+}
+
+func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(Counters{Mallocs: m.Mallocs, Bytes: m.TotalAlloc}); err != nil {
+	if err := json.NewEncoder(w).Encode(v); err != nil {
 		return // whoever asked is gone
 	}
 }
 
-// Serve answers GET /stats at addr from now on, until the process ends. It does nothing without an address.
+// Serve answers GET /stats and GET /live at addr from now on, until the process ends. It does nothing without an address.
 func Serve(ctx context.Context, addr string) error {
 	if addr == "" {
 		return nil
@@ -37,27 +58,38 @@ func Serve(ctx context.Context, addr string) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /stats", Counters{})
+	mux.HandleFunc("GET /stats", serveCounters)
+	mux.HandleFunc("GET /live", serveLive)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(l) }()
 	return nil
 }
 
-// Read asks the process at addr.
+// Read asks the process at addr for its counters.
 func Read(ctx context.Context, addr string) (c Counters, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/stats", http.NoBody)
+	err = read(ctx, addr, "/stats", &c)
+	return c, err
+}
+
+// Collect has the process at addr collect its garbage, and asks what is left.
+func Collect(ctx context.Context, addr string) (l Live, err error) {
+	err = read(ctx, addr, "/live", &l)
+	return l, err
+}
+
+func read(ctx context.Context, addr, path string, v any) (err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, http.NoBody)
 	if err != nil {
-		return c, err
+		return err
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return c, err
+		return err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	if resp.StatusCode != http.StatusOK {
-		return c, fmt.Errorf("/stats: status %d", resp.StatusCode)
+		return fmt.Errorf("%s: status %d", path, resp.StatusCode)
 	}
-	err = json.NewDecoder(resp.Body).Decode(&c)
-	return c, err
+	return json.NewDecoder(resp.Body).Decode(v)
 }

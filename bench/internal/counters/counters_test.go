@@ -25,6 +25,13 @@ func TestCountersGrow(t *testing.T) {
 	require.Greater(t, second.Mallocs, first.Mallocs)
 	require.Greater(t, second.Bytes, first.Bytes)
 
+	live, err := counters.Collect(t.Context(), addr)
+	require.NoError(t, err)
+	require.Positive(t, live.Heap)
+	require.Positive(t, live.Stacks)
+	require.InDelta(t, 1.5, counters.Live{Heap: 1 << 20, Stacks: 1 << 19}.MiB(), 0)
+	_, err = counters.Collect(t.Context(), "127.0.0.1:1")
+	require.Error(t, err)
 	_, err = counters.Read(t.Context(), "127.0.0.1:1")
 	require.Error(t, err)
 }

@@ -32,6 +32,7 @@ func authenticate(k *Keys, next http.Handler) http.Handler {
 			http.Error(w, "no key that is known", http.StatusUnauthorized)
 			return
 		}
+		delete(r.Header, "Apikey") // it is no business of the upstream
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), consumerKey{}, c)))
 	})
 }
@@ -45,8 +46,8 @@ func limit(l *Limiter, next http.Handler) http.Handler {
 			http.Error(w, "too many requests", http.StatusTooManyRequests)
 			return
 		}
-		w.Header()["Ratelimit-Limit"] = most
-		w.Header()["Ratelimit-Remaining"] = []string{strconv.FormatInt(left, 10)}
+		w.Header()[LimitHeader] = most
+		w.Header()[RemainingHeader] = []string{strconv.FormatInt(left, 10)}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -54,13 +55,14 @@ func limit(l *Limiter, next http.Handler) http.Handler {
 // identify tells the upstream who calls. Gatehouse does so by itself, so it is no part of its transform.
 func identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Header["X-Consumer-Id"] = []string{consumerOf(r).ID}
+		id := []string{consumerOf(r).ID}
+		r.Header[ConsumerHeader] = id
+		r.Header[CredentialHeader] = id
 		next.ServeHTTP(w, r)
 	})
 }
 
 func transform(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	delete(r.Header, "Apikey")
 	r.Header.Set(Header, Value)
 	w.Header().Set(Header, Value)
 	next.ServeHTTP(w, r)

@@ -11,10 +11,19 @@ import (
 const (
 	// NumKeys is how many keys there are: key-0, key-1, and so on, each of a consumer of its own.
 	NumKeys = 10_000
-	// PerSecond is what each consumer may do, which no load generator reaches.
-	PerSecond = 100_000_000
+	// PerSecond is what each consumer may do, at once or spread, which no load generator reaches.
+	PerSecond = 1_000_000
 	// Header is the field the transform adds to requests and answers, and Value what it says there.
 	Header, Value = "X-Gateway", "bench"
+)
+
+// The fields that tell clients how their limit stands, and the upstream who calls, in canonical form. They are those that
+// Gatehouse sends. Each key has its consumer's name.
+const (
+	LimitHeader      = "X-Ratelimit-Limit-Second"
+	RemainingHeader  = "X-Ratelimit-Remaining-Second"
+	ConsumerHeader   = "X-Consumer-Id"
+	CredentialHeader = "X-Credential-Identifier"
 )
 
 // Key returns the key and the consumer of a number below NumKeys.
@@ -53,7 +62,7 @@ type Limiter struct {
 }
 
 // NewLimiter returns a limiter that has counted nothing.
-func NewLimiter() *Limiter { return &Limiter{start: time.Now(), burst: PerSecond / 100} }
+func NewLimiter() *Limiter { return &Limiter{start: time.Now(), burst: PerSecond} }
 
 // Admit counts a request, and says how many more would pass now.
 func (l *Limiter) Admit(c *Consumer) (left int64, ok bool) {
