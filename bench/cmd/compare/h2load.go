@@ -37,7 +37,7 @@ func (b *bench) driveH2load(ctx context.Context, v conf.Values, w workload, d ti
 		args = append(args, "-H", h)
 	}
 	if w.post {
-		body := filepath.Join(v.Dir, "body")
+		body := filepath.Join(v.Dir, "upload")
 		if err := os.WriteFile(body, bytes.Repeat([]byte{'y'}, postBytes), 0o600); err != nil {
 			return load{}, err
 		}
