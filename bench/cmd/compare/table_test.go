@@ -27,6 +27,30 @@ func TestSpread(t *testing.T) {
 	require.Zero(t, spread(nil))
 }
 
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		requests, errors int
+		cpu              time.Duration
+		says             string
+	}{
+		{1000, 0, time.Second, ""},
+		{1000, 10, time.Second, ""},
+		{1000, 11, time.Second, "11 failures beside 1000 requests"},
+		{99, 1, time.Second, "1 failures"},
+		{0, 7, time.Second, "0 requests in 1s of CPU time, and 7 failures"},
+		{1000, 0, 0, "1000 requests in 0s"},
+	}
+	for _, tt := range tests {
+		err := sample{load: load{requests: tt.requests, errors: tt.errors}, cpu: tt.cpu}.check()
+		if tt.says == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, tt.says)
+	}
+}
+
 func TestTable(t *testing.T) {
 	t.Parallel()
 	turn := func(requests int, counted bool) sample {

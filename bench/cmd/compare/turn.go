@@ -17,9 +17,6 @@ import (
 	"github.com/gatehouse-go/gateway/bench/internal/standin"
 )
 
-// mostErrors is of how many requests one may fail. A server that is measured refusing or dropping more is not measured.
-const mostErrors = 100
-
 // sample is what one turn measured.
 type sample struct {
 	load
@@ -28,6 +25,20 @@ type sample struct {
 	resident      float64 // MiB, at its most
 	counted       bool    // the server counts its allocations
 	allocs, bytes float64 // for each request
+}
+
+// oneInMany is of how many requests one may fail.
+const oneInMany = 100
+
+// check says why a turn has measured nothing: a server that refuses or drops requests saves what they would have cost.
+func (s sample) check() error {
+	switch {
+	case s.requests == 0 || s.cpu <= 0:
+		return fmt.Errorf("%d requests in %v of CPU time, and %d failures", s.requests, s.cpu, s.errors)
+	case s.errors > s.requests/oneInMany:
+		return fmt.Errorf("%d failures beside %d requests", s.errors, s.requests)
+	}
+	return nil
 }
 
 // perCPU is how many requests a CPU second was enough for.
@@ -76,11 +87,8 @@ func (b *bench) turn(ctx context.Context, c candidate, w workload) (s sample, er
 		return s, p.explain(err)
 	}
 	s.cpu -= cpu
-	if s.requests == 0 || s.cpu <= 0 {
-		return s, p.explain(fmt.Errorf("%d requests in %v of CPU time", s.requests, s.cpu))
-	}
-	if s.errors > s.requests/mostErrors {
-		return s, p.explain(fmt.Errorf("%d failures beside %d requests", s.errors, s.requests))
+	if err := s.check(); err != nil {
+		return s, p.explain(err)
 	}
 	if s.counted {
 		if after, err = counters.Read(ctx, v.Stats); err != nil {
