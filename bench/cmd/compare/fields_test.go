@@ -58,13 +58,8 @@ func without(h http.Header, candidate string, table []own, met map[own]bool) map
 
 // What is compared has to do the same work: each candidate that is installed is asked once, and client and origin have to
 // get the same fields, with the same values, whichever it is.
-func TestSameFields(t *testing.T) {
-	t.Parallel()
-	s, err := parse(nil, t.Output())
-	require.NoError(t, err)
-	s.progress = t.Output()
-	b := &bench{settings: s, dir: t.TempDir()}
-	require.NoError(t, b.build(t.Context()))
+func sameFields(t *testing.T, b *bench) {
+	t.Helper()
 	var mu sync.Mutex
 	var got http.Header
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
