@@ -117,18 +117,18 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 			d.leave()
 		}
 	}()
-	var inline []byte
+	var inline *smallBody
 	if body != nil && out.ContentLength > 0 && out.ContentLength <= maxInline {
 		small := d.newSmallBody(body, out.ContentLength)
-		var err error
-		if inline, err = small.whole(); err != nil {
+		switch whole, err := small.isWhole(); {
+		case err != nil:
 			_ = body.Close()
 			return nil, unreadBody(out.Context(), err)
-		}
-		if inline == nil {
-			body = small
-		} else {
+		case whole:
+			inline = small
 			defer d.release(small)
+		default:
+			body = small
 		}
 	}
 	p := d.pool(out.URL.Host)
@@ -138,7 +138,7 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 			entered = false
 			d.leave()
 			if out.Body = body; inline != nil {
-				out.Body = &readBody{*bytes.NewReader(bytes.Clone(inline)), body}
+				out.Body = &readBody{*bytes.NewReader(bytes.Clone(inline.bytes())), body}
 			}
 			return d.sendStandard(out, fields, l)
 		}

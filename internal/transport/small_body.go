@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -13,6 +14,8 @@ const (
 	// grace is how long that is waited for. A body that takes longer is passed on as it comes, so that the target sees the
 	// request, and the client an early answer.
 	grace = 5 * time.Millisecond
+	// headRoom is for how long a head there is room in front of such a body.
+	headRoom = 2 << 10
 )
 
 var errLong = errors.New("the request body is longer than its declared length")
@@ -28,11 +31,11 @@ type smallBody struct {
 
 	mu    sync.Mutex
 	more  sync.Cond // with mu: there is more in buf, or reading has ended
-	n     int       // bytes in buf
+	n     int       // bytes of the body that are there
 	taken int       // bytes that Read has returned
 	ended bool
 	err   error // io.EOF at the declared end
-	buf   [maxInline + 1]byte
+	buf   [headRoom + maxInline + 1]byte // the body lies behind the room
 }
 
 func emptySmallBody() any {
@@ -47,12 +50,13 @@ func (d *Direct) newSmallBody(body io.ReadCloser, length int64) *smallBody {
 	s, _ := d.smallBodies.Get().(*smallBody)
 	s.under, s.length, s.n, s.taken, s.ended, s.err = body, int(length), 0, 0, false, nil
 	go s.read()
+	runtime.Gosched() // most bodies are there: then that is all, and nothing has to be waited for
 	return s
 }
 
 func (s *smallBody) read() {
 	for n := 0; ; {
-		m, err := s.under.Read(s.buf[n : s.length+1])
+		m, err := s.under.Read(s.buf[headRoom+n : headRoom+s.length+1])
 		n += m
 		switch {
 		case n > s.length:
@@ -71,22 +75,39 @@ func (s *smallBody) read() {
 	}
 }
 
-// whole returns the body if it arrives at once: nil when it does not. Then, or when the error is not nil, the body must be
-// closed, and is not used again.
-func (s *smallBody) whole() ([]byte, error) {
-	s.timer.Reset(grace)
-	defer s.timer.Stop()
+// isWhole reports whether the body arrives at once. When it does not, or the error is not nil, the body must be closed, and s
+// is not used again.
+func (s *smallBody) isWhole() (bool, error) {
 	select {
 	case <-s.ready:
-	case <-s.timer.C:
-		return nil, nil
+	default:
+		s.timer.Reset(grace)
+		defer s.timer.Stop()
+		select {
+		case <-s.ready:
+		case <-s.timer.C:
+			return false, nil
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != io.EOF { //nolint:errorlint // a wrapped EOF is not the end
-		return nil, s.err
+		return false, s.err
 	}
-	return s.buf[:s.n], nil
+	return true, nil
+}
+
+// bytes returns a body that is whole.
+func (s *smallBody) bytes() []byte { return s.buf[headRoom : headRoom+s.n] }
+
+// behind returns a body that is whole behind a head, in a buffer that is the body's or the head's.
+func (s *smallBody) behind(head []byte) []byte {
+	if len(head) > headRoom {
+		return append(head, s.bytes()...)
+	}
+	start := headRoom - len(head)
+	copy(s.buf[start:], head)
+	return s.buf[start : headRoom+s.n]
 }
 
 // release gives up a body that was returned whole: nobody reads into its buffer any more.
@@ -103,7 +124,7 @@ func (s *smallBody) Read(p []byte) (int, error) {
 	for s.taken == s.n && !s.ended {
 		s.more.Wait()
 	}
-	n := copy(p, s.buf[s.taken:min(s.n, s.length)])
+	n := copy(p, s.buf[headRoom+s.taken:headRoom+min(s.n, s.length)])
 	s.taken += n
 	if s.taken >= min(s.n, s.length) && s.ended {
 		return n, s.err

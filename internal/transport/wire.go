@@ -27,7 +27,7 @@ type wire struct {
 
 	in        []byte // what was read and not taken yet is in[from:to]
 	from, to  int
-	out       []byte    // the head of the request, and a small body behind it
+	out       []byte    // the head of the request
 	readBy    time.Time // the deadlines that are set
 	writeBy   time.Time
 	answer    Answer
@@ -61,8 +61,8 @@ const (
 	wireBuffer = 4 << 10
 	// keptFields is for how many header fields of an answer room is kept.
 	keptFields = 64
-	// keptOut is the largest buffer for requests that is kept between exchanges.
-	keptOut = maxInline + 8<<10
+	// keptOut is the largest buffer for the heads of requests that is kept between exchanges.
+	keptOut = 8 << 10
 )
 
 func newWire(raw net.Conn, p *pool) *wire {
@@ -210,17 +210,17 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 	return c.Conn.SetDeadline(by) // one timer for both
 }
 
-// send writes what is in c.out, and may read a part of the answer already. On a kept connection that is not in the state to
+// send writes message, and may read a part of the answer already. On a kept connection that is not in the state to
 // be used it writes nothing, and returns errUnfit.
-func (c *wire) send() error {
+func (c *wire) send(message []byte) error {
 	begun, n, err := false, 0, error(nil)
 	if c.patient && c.under.plain {
 		var fit bool
-		n, c.to, fit, err = c.under.round(c.out, c.in, c.used)
+		n, c.to, fit, err = c.under.round(message, c.in, c.used)
 		switch begun = c.under.begun; {
 		case !fit:
 			return errUnfit
-		case n == len(c.out):
+		case n == len(message):
 			if c.heard = c.to > 0; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 				c.readErr = err
 			}
@@ -232,16 +232,15 @@ func (c *wire) send() error {
 	if c.used && !begun && !c.look() {
 		return errUnfit
 	}
-	return c.sendRest(n)
+	return c.sendRest(message[n:])
 }
 
-// sendRest writes what is in c.out but its first n bytes.
-func (c *wire) sendRest(n int) error {
+// sendRest writes what round has left.
+func (c *wire) sendRest(rest []byte) error {
 	if !c.patient {
 		c.watch()
 	}
-	m, err := c.Conn.Write(c.out[n:])
-	n += m
+	n, err := c.Conn.Write(rest)
 	if err == nil || !c.patient || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
@@ -253,7 +252,7 @@ func (c *wire) sendRest(n int) error {
 	if err != nil {
 		return err
 	}
-	if _, err = c.Conn.Write(c.out[n:]); err != nil {
+	if _, err = c.Conn.Write(rest[n:]); err != nil {
 		return err
 	}
 	return c.awaitRead(c.limits.FirstByte)
@@ -328,8 +327,8 @@ func (c *wire) retireLocked() bool {
 }
 
 // exchange sends out and returns the head of its answer; when it fails the connection is given up. A body that is not nil
-// and not in inline is sent by a goroutine, while the answer is waited for and passed on.
-func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*Answer, *Error) {
+// and not inline is sent by a goroutine, while the answer is waited for and passed on.
+func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, inline *smallBody, l Limits) (*Answer, *Error) {
 	over := false
 	defer func() {
 		if !over { // a receiver panicked
@@ -345,15 +344,18 @@ func (c *wire) exchange(out *http.Request, fields []Field, body io.ReadCloser, i
 }
 
 // attempt is exchange, but that it leaves it to that to give the connection up.
-func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, inline []byte, l Limits) (*Answer, *Error) {
+func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, inline *smallBody, l Limits) (*Answer, *Error) {
 	streamed := body != nil && inline == nil
 	err := c.begin(out.Context(), l, streamed)
 	if err == nil {
 		if err := c.writeHead(out, fields, streamed); err != nil {
 			return nil, &Error{Code: InvalidRequest, Err: err}
 		}
-		c.out = append(c.out, inline...)
-		err = c.send()
+		message := c.out
+		if inline != nil {
+			message = inline.behind(message)
+		}
+		err = c.send(message)
 	}
 	if err != nil && !isBroken(err) {
 		return nil, c.failure(err, false)
