@@ -105,6 +105,7 @@ func (t *try) send(target *url.URL) (*transport.Answer, error) {
 			if t.sent = t.Start; len(t.admitted) > 0 {
 				t.sent = time.Now()
 			}
+			t.limits.Start = t.sent
 			return direct.SendFields(out, fields, t.limits)
 		}
 	}

@@ -184,8 +184,7 @@ func (p *pool) next() *waiter {
 
 // put gives a connection to who waits for one, or keeps it for the next.
 func (p *pool) put(c *wire) {
-	now := time.Now()
-	if p.d.life.Err() != nil || p.d.maxAge > 0 && now.Sub(c.born) >= p.d.maxAge {
+	if p.d.life.Err() != nil || p.d.maxAge > 0 && c.since.Sub(c.born) >= p.d.maxAge {
 		p.drop(c)
 		return
 	}
@@ -200,7 +199,6 @@ func (p *pool) put(c *wire) {
 		p.drop(c)
 		return
 	}
-	c.since = now
 	p.idle = append(p.idle, c)
 	if p.d.idleTime > 0 && !p.reaping {
 		p.reaping = true

@@ -34,7 +34,7 @@ type smallBody struct {
 	n     int       // bytes of the body that are there
 	taken int       // bytes that Read has returned
 	ended bool
-	err   error // io.EOF at the declared end
+	err   error                          // io.EOF at the declared end
 	buf   [headRoom + maxInline + 1]byte // the body lies behind the room
 }
 

@@ -36,6 +36,8 @@ type Limits struct {
 	Idle time.Duration
 	// Deadline ends the exchange, its body included. Zero means none.
 	Deadline time.Time
+	// Start is when the exchange begins, which spares a look at the clock. Zero means that nobody has looked.
+	Start time.Time
 	// Receiver is told what the answer itself does not say. Nil is told nothing.
 	Receiver Receiver
 }

@@ -22,16 +22,16 @@ type wire struct {
 	under  *socket // nil where it cannot be looked into
 	cancel func()  // cut with Canceled, made once
 	born   time.Time
-	since  time.Time
-	used   bool // an exchange before went well
+	since  time.Time // when it became idle, or the exchange began
+	used   bool      // an exchange before went well
 
-	in        []byte // what was read and not taken yet is in[from:to]
-	from, to  int
-	out       []byte    // the head of the request
-	readBy    time.Time // the deadlines that are set
-	writeBy   time.Time
-	answer    Answer
-	body      wireBody
+	in       []byte // what was read and not taken yet is in[from:to]
+	from, to int
+	out      []byte    // the head of the request
+	readBy   time.Time // the deadlines that are set
+	writeBy  time.Time
+	answer   Answer
+	body     wireBody
 
 	// Of the exchange.
 	ctx     context.Context
@@ -195,7 +195,11 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 		which := c.number
 		c.total = time.AfterFunc(time.Until(l.Deadline), func() { c.expire(which) })
 	}
-	now := time.Now()
+	now := l.Start
+	if !c.patient || now.IsZero() {
+		now = time.Now()
+	}
+	c.since = now
 	if !c.patient {
 		if err := c.awaitWriteLocked(l.FirstByte, now); err != nil {
 			return err
@@ -268,6 +272,7 @@ func (c *wire) watch() {
 // finish ends the exchange. The connection is kept only when nobody can touch it any more: the cancellation is disarmed
 // first, and one that runs already is as good as one that has run.
 func (c *wire) finish(keep bool) {
+	quick := c.stop == nil // it took no longer than patience
 	if c.stop != nil && !c.stop() {
 		keep = false
 	}
@@ -308,6 +313,9 @@ func (c *wire) finish(keep bool) {
 	if !keep || c.from != c.to {
 		c.pool.drop(c)
 		return
+	}
+	if !quick {
+		c.since = time.Now()
 	}
 	c.used, c.from, c.to = true, 0, 0
 	if cap(c.out) > keptOut {
