@@ -129,7 +129,7 @@ func isKnown(err error) bool {
 
 // Send implements [Transport].
 func (s *Standard) Send(out *http.Request, l Limits) (*Answer, error) {
-	res, err := s.exchange(out, l)
+	res, err := s.exchange(out, l) //nolint:bodyclose // it is the Answer's
 	if err != nil {
 		return nil, err
 	}

@@ -217,26 +217,27 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 // send writes message, and may read a part of the answer already. On a kept connection that is not in the state to
 // be used it writes nothing, and returns errUnfit.
 func (c *wire) send(message []byte) error {
-	begun, n, err := false, 0, error(nil)
+	looked := false
 	if c.patient && c.under.plain {
-		var fit bool
-		n, c.to, fit, err = c.under.round(message, c.in, c.used)
-		switch begun = c.under.begun; {
+		wrote, read, fit, err := c.under.round(message, c.in, c.used)
+		c.to, looked = read, c.under.begun
+		switch {
 		case !fit:
 			return errUnfit
-		case n == len(message):
-			if c.heard = c.to > 0; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		case wrote == len(message):
+			if c.heard = read > 0; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 				c.readErr = err
 			}
 			return nil
-		case begun && err != nil:
+		case looked && err != nil:
 			return err
 		}
+		message = message[wrote:]
 	}
-	if c.used && !begun && !c.look() {
+	if c.used && !looked && !c.look() {
 		return errUnfit
 	}
-	return c.sendRest(message[n:])
+	return c.sendRest(message)
 }
 
 // sendRest writes what round has left.
