@@ -61,10 +61,10 @@ func TestAllocations(t *testing.T) {
 		})
 		require.Equal(t, tt.want, int(got), tt.name)
 	}
-	// By itself, without an Exchange, the policy also pays for that: the Exchange and the request that carries it.
+	// By itself, without an Exchange, the policy also pays for that: the Exchange, the request that carries it and its decisions.
 	h := newKeyAuth(t, benchConfig(keyauth.Config{})).Wrap(nothing{})
 	r := request("/", "", "Apikey: "+benchKey)
-	require.LessOrEqual(t, testing.AllocsPerRun(50, func() { h.ServeHTTP(nothing{}, r) }), 3.0)
+	require.LessOrEqual(t, testing.AllocsPerRun(50, func() { h.ServeHTTP(nothing{}, r) }), 4.0)
 }
 
 func BenchmarkWrap(b *testing.B) {
