@@ -54,8 +54,9 @@ func TestForeignRouterIsNotDeceived(t *testing.T) {
 	}
 }
 
-// A target that answers HEAD with a body must not have it taken for the next answer: such a connection is not kept.
-func TestHeadConnectionIsNotKept(t *testing.T) {
+// A target that answers HEAD with a body must not have it taken for the next answer: such a connection is not used again,
+// or not soon.
+func TestHeadConnectionIsNotReused(t *testing.T) {
 	t.Parallel()
 	backend := gatewaytest.NewUpstream("up.test")
 	defer backend.Close()

@@ -110,6 +110,7 @@ type wireBody struct {
 	excess  int64 // bytes of chunks that are not data
 	done    bool  // the end was read
 	last    bool  // the connection is not used after it
+	doubt   bool  // the target might send a body all the same
 	err     error
 }
 
@@ -273,6 +274,7 @@ func (b *wireBody) Close() error {
 	}
 	keep := (b.done || b.framing == empty) && b.err == nil && !b.last
 	b.c = nil
+	c.doubt = b.doubt
 	d := c.pool.d
 	c.finish(keep)
 	d.leave()

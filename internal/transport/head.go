@@ -182,8 +182,7 @@ func (b *wireBody) frame(a *Answer, method string) error {
 	switch {
 	case method == http.MethodHead || bodiless:
 		b.framing = empty
-		// A target that sends what it announces all the same would answer the next request with it.
-		b.last = method == http.MethodHead || coded || a.ContentLength > 0
+		b.doubt = method == http.MethodHead || coded || a.ContentLength > 0
 		if bodiless {
 			a.ContentLength = 0
 		}

@@ -84,12 +84,10 @@ func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error)
 			p.mu.Unlock()
 			return nil, errOpaque
 		}
-		if n := len(p.idle); n > 0 {
-			c := p.idle[n-1]
-			p.idle[n-1] = nil
-			p.idle = p.idle[:n-1]
+		full := p.d.maxConns > 0 && p.open >= p.d.maxConns
+		if c, usable := p.take(fresh || full); c != nil {
 			p.mu.Unlock()
-			if !fresh {
+			if usable && !fresh {
 				return c, nil
 			}
 			p.drop(c)
@@ -98,7 +96,7 @@ func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error)
 		if due.IsZero() && l.Connect > 0 {
 			due = time.Now().Add(l.Connect)
 		}
-		if p.use != probing && (p.d.maxConns <= 0 || p.open < p.d.maxConns) {
+		if p.use != probing && !full {
 			p.open++
 			if p.use == unknown {
 				p.use = probing
@@ -119,6 +117,35 @@ func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error)
 			return p.dial(ctx, l, due)
 		}
 	}
+}
+
+// settling is how long a connection rests after an answer without a body, to a request or with a status that does not have
+// one, behind which the target might send one all the same (RFC 9110 section 6.4.1): it is there by then, also where
+// it waits for the head to be acknowledged, and the connection is given up.
+const settling = 100 * time.Millisecond
+
+// take takes an idle connection out: the one used last of those that may be used, or else, if give is set, one to give up.
+// The caller holds the lock.
+func (p *pool) take(give bool) (c *wire, usable bool) {
+	var now time.Time
+	for i, c := range slices.Backward(p.idle) {
+		if c.doubt {
+			if now.IsZero() {
+				now = time.Now()
+			}
+			if now.Sub(c.since) < settling {
+				continue
+			}
+		}
+		p.idle = slices.Delete(p.idle, i, i+1)
+		return c, true
+	}
+	if !give || len(p.idle) == 0 {
+		return nil, false
+	}
+	c = p.idle[0]
+	p.idle = slices.Delete(p.idle, 0, 1)
+	return c, false
 }
 
 // wait returns what w is granted.
@@ -189,7 +216,13 @@ func (p *pool) put(c *wire) {
 		return
 	}
 	p.mu.Lock()
-	if w := p.next(); w != nil {
+	if len(p.waiters) > 0 {
+		if c.doubt { // who waits dials
+			p.mu.Unlock()
+			p.drop(c)
+			return
+		}
+		w := p.next()
 		p.mu.Unlock()
 		w.ready <- grant{c: c}
 		return
@@ -232,6 +265,9 @@ func (p *pool) reap() {
 
 // drop closes a connection and gives its place to who waits for one.
 func (p *pool) drop(c *wire) {
+	if t, ok := c.Conn.(*net.TCPConn); ok && c.doubt {
+		_ = t.SetLinger(0) // or answers to HEAD could use up the ports, each of which the system keeps back for a minute
+	}
 	_ = c.Conn.Close() // it is given up either way
 	p.d.forget(c)
 	p.vacate()

@@ -24,6 +24,7 @@ type wire struct {
 	born   time.Time
 	since  time.Time // when it became idle, or the exchange began
 	used   bool      // an exchange before went well
+	doubt  bool      // the target might still send a body behind the answer before
 
 	in       []byte // what was read and not taken yet is in[from:to]
 	from, to int
@@ -177,7 +178,7 @@ func (c *wire) awaitWriteLocked(limit time.Duration, now time.Time) error {
 
 // begin readies the connection for an exchange.
 func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
-	c.heard, c.readErr, c.patient = false, nil, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
+	c.doubt, c.heard, c.readErr, c.patient = false, false, nil, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.number++
@@ -315,7 +316,7 @@ func (c *wire) finish(keep bool) {
 		c.pool.drop(c)
 		return
 	}
-	if !quick {
+	if !quick || c.doubt {
 		c.since = time.Now()
 	}
 	c.used, c.from, c.to = true, 0, 0

@@ -140,8 +140,9 @@ func TestAnswers(t *testing.T) {
 		{"no reason", "GET", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", 200, "ok", "", true},
 		{"hints before", "GET", "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + ok + "Content-Length: 2\r\n\r\nok", 200, "ok", "", true},
 		{"the same length twice", "GET", ok + "Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, "ok", "", true},
-		{"HEAD", "HEAD", ok + "Content-Length: 2\r\n\r\n", 200, "", "", false},
-		{"304 with a length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", 304, "", "", false},
+		{"HEAD", "HEAD", ok + "Content-Length: 2\r\n\r\n", 200, "", "", true},
+		{"HEAD with a body", "HEAD", ok + "Content-Length: 2\r\n\r\nok", 200, "", "", false},
+		{"304 with a length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", 304, "", "", true},
 		{"204", "GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", "", true},
 
 		{"short", "GET", ok + "Content-Length: 3\r\n\r\nok", 200, "ok", Truncated, false},
