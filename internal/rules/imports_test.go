@@ -20,7 +20,7 @@ var directions = []struct {
 	may  []string
 }{
 	{from: leaves},
-	{from: []string{"internal/rules", "internal/race"}},
+	{from: []string{"internal/rules", "internal/race", "internal/rawtest"}},
 	{from: []string{"internal/..."}, may: []string{"policy", "balancer", "internal/..."}},
 	{from: []string{"policy"}, may: []string{"internal/canonical", "internal/respw"}},
 	{from: []string{"balancer", "auth"}, may: append([]string{"policy"}, leaves...)},
