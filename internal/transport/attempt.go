@@ -248,6 +248,11 @@ func (a *attempt) inform(status int, header textproto.MIMEHeader) error {
 	if a.informed++; a.informed > maxInformational {
 		return errInformational
 	}
+	for name := range header {
+		if !canonical.Token(name) {
+			return errName // net/http passes such a head on, and what follows it is as doubtful as a final one's
+		}
+	}
 	if status != http.StatusContinue && status != http.StatusSwitchingProtocols {
 		a.limits.Receiver.Inform(status, http.Header(header))
 	}
