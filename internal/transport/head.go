@@ -18,6 +18,7 @@ var (
 	errFieldValue = errors.New("the answer has a field with a control character")
 	errLength     = errors.New("the answer has a malformed Content-Length, or several")
 	errCoding     = errors.New("the answer has a Transfer-Encoding that is not chunked alone, or has a length beside")
+	errTrailing   = errors.New("the answer announces a trailer that would say where it ends")
 )
 
 // parseHead reads a head with the empty line at its end into c.answer, and says in c.body where the body ends (RFC 9112 section
@@ -178,6 +179,12 @@ func (b *wireBody) frame(a *Answer, method string) error {
 	if coded && (len(coding) != 1 || !strings.EqualFold(coding[0], "chunked") || a.ContentLength >= 0 || a.ProtoMinor == 0) {
 		return errCoding
 	}
+	if coded {
+		var err error
+		if a.trailer, err = announcedTrailers(trailer); err != nil {
+			return err
+		}
+	}
 	bodiless := a.StatusCode == http.StatusNoContent || a.StatusCode == http.StatusNotModified
 	switch {
 	case method == http.MethodHead || bodiless:
@@ -188,7 +195,6 @@ func (b *wireBody) frame(a *Answer, method string) error {
 		}
 	case coded:
 		b.framing = chunked
-		a.trailer = announcedTrailers(trailer)
 	case a.ContentLength == 0:
 		b.framing = empty
 	case a.ContentLength > 0:
@@ -201,20 +207,25 @@ func (b *wireBody) frame(a *Answer, method string) error {
 	return nil
 }
 
-// announcedTrailers are the names of a Trailer field, without values yet.
-func announcedTrailers(lines []string) http.Header {
+// announcedTrailers are the names of a Trailer field, without values yet. A sender does not generate one that frames the message
+// (RFC 9110 section 6.5.1), and a recipient may have believed it.
+func announcedTrailers(lines []string) (http.Header, error) {
 	if len(lines) == 0 {
-		return nil
+		return nil, nil //nolint:nilnil // nothing is announced
 	}
 	h := make(http.Header)
 	for _, line := range lines {
 		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.Trim(name, " \t"); canonical.Token(name) && !frames(name) {
-				h[http.CanonicalHeaderKey(name)] = nil
+			switch name = http.CanonicalHeaderKey(strings.Trim(name, " \t")); {
+			case name == "Host" || !canonical.Token(name):
+			case frames(name):
+				return nil, errTrailing
+			default:
+				h[name] = nil
 			}
 		}
 	}
-	return h
+	return h, nil
 }
 
 // hasOption tells whether a Connection field has an option.

@@ -165,6 +165,8 @@ func TestAnswers(t *testing.T) {
 		{"an empty length", "GET", ok + "Content-Length:\r\n\r\nok", 0, "", InvalidResponse, false},
 		{"a length beyond all", "GET", ok + "Content-Length: 9223372036854775808\r\n\r\nok", 0, "", InvalidResponse, false},
 		{"length and chunks", "GET", ok + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, "", InvalidResponse, false},
+		{"a length as a trailer", "GET", ok + "Transfer-Encoding: chunked\r\nTrailer: X-A, content-length\r\n\r\n0\r\n\r\n", 0, "", InvalidResponse, false},
+		{"a length as a trailer, HEAD", "HEAD", ok + "Transfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n", 0, "", InvalidResponse, false},
 		{"another coding", "GET", ok + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 0, "", InvalidResponse, false},
 		{"two codings", "GET", ok + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, "", InvalidResponse, false},
 		{"chunks of HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, "", InvalidResponse, false},
