@@ -37,13 +37,21 @@ func (m *message) all(name string) []string {
 // is that of the request an answer belongs to; empty for a request. The error is io.EOF in front of a message, and wraps
 // io.ErrUnexpectedEOF within one; any other is a message that is none.
 func readStrictly(in *bufio.Reader, method string) (*message, error) {
+	m, err := strictHead(in, method == "")
+	if err == nil {
+		m.body, err = m.strictBody(in, method)
+	}
+	return m, err
+}
+
+func strictHead(in *bufio.Reader, request bool) (*message, error) {
 	m := &message{}
 	line, err := strictLine(in)
 	if err != nil {
 		return nil, err
 	}
 	m.start = line
-	if err := strictStart(line, method == ""); err != nil {
+	if err := strictStart(line, request); err != nil {
 		return nil, err
 	}
 	for {
@@ -51,7 +59,7 @@ func readStrictly(in *bufio.Reader, method string) (*message, error) {
 			return nil, within(err)
 		}
 		if line == "" {
-			break
+			return m, nil
 		}
 		name, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
@@ -60,8 +68,6 @@ func readStrictly(in *bufio.Reader, method string) (*message, error) {
 		}
 		m.names, m.values = append(m.names, strings.ToLower(name)), append(m.values, value)
 	}
-	m.body, err = m.strictBody(in, method)
-	return m, err
 }
 
 func (m *message) strictBody(in *bufio.Reader, method string) (string, error) {
