@@ -151,8 +151,10 @@ func (b *wireBody) chunkSize() (int64, error) {
 	if len(line) > maxChunkLine {
 		return 0, errChunkLine
 	}
-	digits, _, _ := bytes.Cut(text, []byte(";"))
-	size, err := hexSize(bytes.TrimRight(digits, " \t"))
+	// White space between the size and an extension is bad (RFC 9112 section 7.1.1) and not all remove it: it is refused. At
+	// the end of the line it pads a size to a fixed width.
+	digits, _, _ := bytes.Cut(bytes.TrimRight(text, " \t"), []byte(";"))
+	size, err := hexSize(digits)
 	if err != nil {
 		return 0, err
 	}
