@@ -52,6 +52,24 @@ func ExampleNewUpstream_errors() {
 	// gateway: UpstreamConfig.Targets[0].URL "ftp://x": scheme must be http or https
 }
 
+// Why there is no answer of a target is told in Proxy-Status, in the words of RFC 9209.
+func ExampleUpstreamConfig_proxyStatus() {
+	down := gatewaytest.NewUpstream("a.test")
+	defer down.Close()
+	down.SetDown(true)
+	for _, hide := range []bool{false, true} {
+		users := gateway.Must(gateway.NewUpstream(gateway.UpstreamConfig{
+			Name: "users", Targets: []balancer.Target{{URL: down.URL()}}, Dial: down.Dial, HideProxyStatus: hide,
+		}))
+		res := gatewaytest.Do(users, httptest.NewRequest(http.MethodGet, "/", nil))
+		fmt.Printf("%d %q\n", res.StatusCode, res.Header.Get("Proxy-Status"))
+		_ = users.Close()
+	}
+	// Output:
+	// 502 "gatehouse; error=connection_refused"
+	// 502 ""
+}
+
 func ExampleUpstream_Status() {
 	down := gatewaytest.NewUpstream("a.test")
 	defer down.Close()

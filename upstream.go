@@ -67,18 +67,30 @@ type UpstreamConfig struct {
 	MaxConnAge time.Duration
 	// MaxResponseHeaderBytes bounds the head of an answer. Default 128 KiB; a negative value is an error.
 	MaxResponseHeaderBytes int64
+
+	// HideProxyStatus leaves Proxy-Status (RFC 9209), which says what kind of failure it was, out of the answers that the
+	// upstream makes itself. What a target sends under that name is passed on all the same.
+	HideProxyStatus bool
 }
 
 // Upstream is a reverse proxy to a pool of targets, and an [http.Handler] for any mux. It streams both ways, sends
 // forwarding and identity fields of its own in place of what clients sent, never follows redirects, and answers 502, 503
-// or 504 when there is no answer to pass on, and 400, 408 or 413 when it was the client's own body that failed. An answer that breaks off after its head was sent breaks off the client's
-// connection, by a panic with [http.ErrAbortHandler]; so does a client that left, to whom nothing is written.
+// or 504 when there is no answer to pass on, and 400, 408 or 413 when it was the client's own body that failed. An answer
+// that breaks off after its head was sent breaks off the client's connection, by a panic with [http.ErrAbortHandler]; so
+// does a client that left, to whom nothing is written.
 //
 // Each request goes to one target. There are no retries and no health checks yet: while one of two targets is down, every
 // second request is answered with 502.
 //
 // A request that did not pass a [policy.Entry] passes a default one here: without it clients could forge what upstreams
 // trust.
+//
+// Each answer it makes itself says why in Proxy-Status, as one of the types of RFC 9209 section 2.3 and nothing else:
+//
+//	Proxy-Status: gatehouse; error=connection_refused
+//
+// The refusal of an admission is destination_unavailable when its status is 503, and proxy_internal_response otherwise; one
+// with a Proxy-Status of its own in policy.Error.Header keeps that. See UpstreamConfig.HideProxyStatus.
 //
 // # What the target gets
 //
@@ -116,8 +128,9 @@ type UpstreamConfig struct {
 // (beside Connection: close, net/http hides what else the target names there); an answer with 101 is a 502. Of informational
 // answers the first eight with 102 and 103 are passed on, without cookies. Via is appended to. Set-Cookie, Vary, Link,
 // WWW-Authenticate and Server-Timing stand beside what plugins prepared under these names, any other field of the target
-// replaces it. Trailers that a recipient would have had to know before the body, such as Set-Cookie, and those under the
-// gateway's own names are removed. Location and the other contents of fields are not rewritten.
+// replaces it. Date is the target's, or else net/http's; a Proxy-Status of the target is passed on as it is. Trailers that
+// a recipient would have had to know before the body, such as Set-Cookie, and those under the gateway's own names are
+// removed. Location and the other contents of fields are not rewritten.
 //
 // An Upstream is safe for concurrent use. It starts no goroutine before its first request. The zero Upstream, and a nil
 // one, answer 503.
@@ -127,6 +140,7 @@ type Upstream struct {
 	ownsPool  bool
 	admission []policy.Admission
 	timeouts  Timeouts
+	silent    bool // HideProxyStatus
 	transport transport.Transport
 	direct    *transport.Direct // transport, if it is one
 	proxy     *proxy.Proxy
@@ -167,7 +181,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	}
 	u := &Upstream{
 		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
-		timeouts: c.Timeouts, transport: t, direct: direct, proxy: proxy.New(), idle: make(chan struct{}),
+		timeouts: c.Timeouts, silent: c.HideProxyStatus, transport: t, direct: direct, proxy: proxy.New(), idle: make(chan struct{}),
 	}
 	u.tries.New = func() any { return new(try) }
 	u.guarded = sync.OnceValue(func() http.Handler { // few need it
@@ -319,7 +333,7 @@ func (u *Upstream) leave() {
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !u.enter() {
 		_, r = policy.Ensure(r)
-		policy.Refuse(w, r, refusedBy, proxy.Unavailable(transport.Closed, errClosed))
+		u.refuse(w, r, proxy.Unavailable(transport.Closed, errClosed))
 		return
 	}
 	defer u.leave()
@@ -342,7 +356,7 @@ var (
 func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 	c, refused := u.proxy.Accept(w, r)
 	if refused != nil {
-		policy.Refuse(w, r, refusedBy, refused)
+		u.refuse(w, r, refused)
 		return
 	}
 	over := false
@@ -367,10 +381,18 @@ func (u *Upstream) conclude(w http.ResponseWriter, c *proxy.Call, end result) {
 	case end.answered:
 	case end.refusal != nil:
 		c.Detach(w)
-		policy.Refuse(w, c.In, refusedBy, end.refusal)
+		u.refuse(w, c.In, end.refusal)
 	default:
 		panic(http.ErrAbortHandler) //nolint:forbidigo // what was sent is not whole, or nobody is there to answer
 	}
+}
+
+// refuse answers in the place of a target, because of err.
+func (u *Upstream) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if u == nil || !u.silent {
+		w.Header()["Proxy-Status"] = []string{proxy.Status(err)}
+	}
+	policy.Refuse(w, r, refusedBy, err)
 }
 
 // limits returns the bounds of a request.

@@ -195,6 +195,7 @@ upstreams: [{name: none}]
 			require.Equal(t, tt.proxied, res.Header.Get(name) != "", "%s%s: %s", tt.host, tt.path, name)
 		}
 		require.Equal(t, !tt.proxied, res.Header.Get("X-Kong-Response-Latency") != "", tt.host+tt.path)
+		require.NotContains(t, res.Header, "Proxy-Status", "Kong sends none")
 	}
 }
 

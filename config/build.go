@@ -234,6 +234,8 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 	c := gateway.UpstreamConfig{
 		Name: s.key,
 		Dial: b.options.Dial,
+		// Kong sends none, and its clients may compare answers.
+		HideProxyStatus: true,
 		Timeouts: gateway.Timeouts{
 			Connect: milliseconds(s.ConnectTimeout), FirstByte: milliseconds(s.ReadTimeout), Idle: milliseconds(s.ReadTimeout),
 		},

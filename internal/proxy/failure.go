@@ -20,6 +20,17 @@ const (
 	messageSlowBody    = "The request body did not arrive in time"
 )
 
+// Codes of refusals that are not the transport's.
+const (
+	bodyInvalid     = "body_invalid"
+	bodyTooLarge    = "body_too_large"
+	bodyTimeout     = "body_timeout"
+	bodyPanicked    = "panic"
+	pathRewritten   = "path_rewritten"
+	invalidIdentity = "invalid_identity"
+	loopDetected    = "loop_detected"
+)
+
 // Failure says why a try gave no answer, in words a client may read.
 //
 // gone reports that this says nothing about the target: the client left, its own request failed, or the transport was
@@ -36,7 +47,7 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 	}
 	if c.upload != nil {
 		if failed := c.upload.failure(); failed != nil {
-			if e = uploadFailure(failed); e.Code != "body_invalid" || !left {
+			if e = uploadFailure(failed); e.Code != bodyInvalid || !left {
 				return e, true // a body that came too slowly ends the context, too
 			}
 		}
@@ -66,17 +77,17 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 
 // uploadFailure says what was wrong with the client's request body.
 func uploadFailure(err error) *policy.Error {
-	e := &policy.Error{Status: http.StatusBadRequest, Code: "body_invalid", Message: "Bad request", Err: err}
+	e := &policy.Error{Status: http.StatusBadRequest, Code: bodyInvalid, Message: "Bad request", Err: err}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, errShort):
 		e.Status, e.Code, e.Message = http.StatusInternalServerError, transport.InvalidRequest, messageInternal
 	case errors.Is(err, errPanicked):
-		e.Status, e.Code, e.Message = http.StatusInternalServerError, "panic", messageInternal
+		e.Status, e.Code, e.Message = http.StatusInternalServerError, bodyPanicked, messageInternal
 	case errors.As(err, &tooLarge):
-		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, "body_too_large", "Request body too large"
+		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, bodyTooLarge, "Request body too large"
 	case isTimeout(err):
-		e.Status, e.Code, e.Message = http.StatusRequestTimeout, "body_timeout", messageSlowBody
+		e.Status, e.Code, e.Message = http.StatusRequestTimeout, bodyTimeout, messageSlowBody
 	}
 	return e
 }

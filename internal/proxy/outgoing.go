@@ -93,7 +93,7 @@ func (c *Call) outgoing(target *url.URL) (*http.Request, []string, *policy.Error
 	out.RequestURI, out.RemoteAddr, out.Pattern, out.TLS = "", "", "", nil
 	out.Form, out.PostForm, out.MultipartForm, out.Response = nil, nil, nil, nil
 	if out.URL = u; !joinURL(u, target, in.URL, c.Exchange.Path()) {
-		return nil, nil, &policy.Error{Status: http.StatusBadRequest, Code: "path_rewritten", Message: "Bad request", Err: errPath}
+		return nil, nil, &policy.Error{Status: http.StatusBadRequest, Code: pathRewritten, Message: "Bad request", Err: errPath}
 	}
 	c.frame(out, target)
 	return out, room, nil

@@ -81,7 +81,7 @@ type Call struct {
 // it back.
 func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.Error) {
 	if inLoop(r.Header["Via"]) {
-		return nil, &policy.Error{Status: http.StatusLoopDetected, Code: "loop_detected", Message: "Loop detected", Err: errLoop}
+		return nil, &policy.Error{Status: http.StatusLoopDetected, Code: loopDetected, Message: "Loop detected", Err: errLoop}
 	}
 	x := policy.ExchangeFrom(r.Context())
 	c, _ := p.calls.Get().(*Call)
@@ -90,7 +90,7 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 		c.Forward = &c.noForward
 	}
 	if err := c.identity.from(x.Identity()); err != nil {
-		return nil, &policy.Error{Status: http.StatusInternalServerError, Code: "invalid_identity", Message: messageInternal, Err: err}
+		return nil, &policy.Error{Status: http.StatusInternalServerError, Code: invalidIdentity, Message: messageInternal, Err: err}
 	}
 	if x.GroupsHidden() {
 		c.identity.groups = ""
