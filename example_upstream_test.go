@@ -3,8 +3,10 @@ package gateway_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-go/gateway"
@@ -83,6 +85,26 @@ func ExampleUpstream_Status() {
 	// Output:
 	// 502
 	// http://a.test 1 1 connect_refused
+}
+
+// Trailers of requests are sent on where a route asks for it, as far as they may be trailers at all.
+func ExampleForward_requestTrailers() {
+	files := gatewaytest.NewUpstream("files.test")
+	defer files.Close()
+	up := gateway.Must(gateway.NewUpstream(gateway.UpstreamConfig{Name: "files", Targets: []balancer.Target{{URL: files.URL()}}, Dial: files.Dial}))
+	defer up.Close()
+	gw := gateway.Must(gateway.New(gateway.Config{Routes: []gateway.Route{
+		{Name: "plain", Match: gateway.Match{Paths: []string{"/plain"}}, Handler: up},
+		{Name: "checked", Match: gateway.Match{Paths: []string{"/checked"}}, Handler: up, Forward: gateway.Forward{RequestTrailers: true}},
+	}}))
+	for _, path := range []string{"/plain", "/checked"} {
+		r := httptest.NewRequest(http.MethodPut, path, io.MultiReader(strings.NewReader("a large file")))
+		r.Trailer = http.Header{"X-Checksum": {"7b5d3a"}, "X-Consumer-Id": {"forged"}} // as net/http's server has it at the end of the body
+		fmt.Println(gatewaytest.Do(gw, r).StatusCode, files.Last().Trailer)
+	}
+	// Output:
+	// 200 map[]
+	// 200 map[X-Checksum:[7b5d3a]]
 }
 
 // oneAtATime is an admission: what it refuses never reaches a target, and it learns how every try ended.

@@ -153,7 +153,7 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
 		h = &forwarder{next: h, forward: f}
 	}
-	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.FlushInterval != 0 || f.Timeouts != (Timeouts{}) {
+	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.RequestTrailers || f.FlushInterval != 0 || f.Timeouts != (Timeouts{}) {
 		out.forward = &f
 	}
 	if rt.MaxBody > 0 {

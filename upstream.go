@@ -99,9 +99,10 @@ type UpstreamConfig struct {
 // they are or not at all, except those that speak of one connection: Connection and what it names, Keep-Alive,
 // Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings, Proxy-Authenticate, Proxy-Authorization and
 // Proxy-Authentication-Info. TE: trailers is sent again for gRPC and from HTTP/2 clients, Expect: 100-continue with a
-// body. Upgrades, WebSockets among them, and trailers of requests are not forwarded. These fields are the gateway's, set
-// last, and absent when there is nothing to say; "kept" means what the [policy.Entry] left standing: of a trusted proxy's
-// fields X-Forwarded-*, or Forwarded where ClientAddressHeader names that, and what PassHeaders allows:
+// body. Upgrades, WebSockets among them, are not forwarded; trailers of requests are where Forward.RequestTrailers says
+// so. These fields are the gateway's, set last, and absent when there is nothing to say; "kept" means what the
+// [policy.Entry] left standing: of a trusted proxy's fields X-Forwarded-*, or Forwarded where ClientAddressHeader names
+// that, and what PassHeaders allows:
 //
 //	X-Consumer-ID            the consumer's ID
 //	X-Consumer-Username      its Username

@@ -93,7 +93,7 @@ const maxMethodLength = 32
 // trusted proxies; it deletes from the request's own header the names only a gateway may set: those that carry identity
 // (X-Consumer-*), those that carry forwarding (Forwarded, X-Forwarded-*, X-Real-IP, …) unless a trusted proxy sent them
 // (of Forwarded and X-Forwarded-* the one kind that ClientAddressHeader says it writes),
-// and those that override the method or the URL. Names are recognised in every alias form (X_Consumer_Id,
+// and those that override the method or the URL. None of them may be announced as a trailer, either. Names are recognised in every alias form (X_Consumer_Id,
 // x.consumer.id), since upstreams often fold them.
 //
 // An Entry is immutable and safe for concurrent use. A gateway has one built in; a service without a gateway makes it
@@ -356,6 +356,9 @@ func (e *Entry) admit(x *Exchange, r *http.Request, inner bool) error {
 		x.onError = e.cfg.ErrorHandler
 	}
 	// Before any refusal: gateway-wide plugins see refused requests too.
+	if len(r.Trailer) > 0 {
+		e.cleanTrailer(r.Trailer, r.Header["Connection"])
+	}
 	if !inner {
 		x.entry = e
 		e.clean(r.Header, x.trusted)

@@ -30,6 +30,15 @@ type Forward struct {
 	// body and framing are restored. A path or query that cannot be sent is a 500. Only upstreams call it. Nil changes
 	// nothing.
 	Rewrite func(in, out *http.Request)
+	// RequestTrailers sends on the trailers that the client announced in Trailer, in a body that is chunked then whatever
+	// length was declared. By default a request has none, and announces none, when it goes to an upstream: few servers look
+	// at trailers, and those that take them for header fields would take them after everything that judged the header.
+	// Therefore fields about framing, routing, authentication, conditions, ranges and the content (RFC 9110 section 6.5.1),
+	// those that Connection names, those the gateway owns and those the Entry deletes from headers are left out in any case,
+	// announced or not. With a value that no field can carry the request is answered with 400, with more than 4 KiB of
+	// trailers with 431, and the upstream's request is broken off. A plugin that replaces the request by its Clone loses
+	// their values. Only upstreams look at it.
+	RequestTrailers bool
 	// FlushInterval is how long bytes of an answer whose length was declared may wait for more. Zero: until the server's buffer
 	// is full, or the answer ends. Negative: each piece is sent as it comes, as answers of unknown length, event streams and
 	// gRPC are in any case. Only upstreams look at it.

@@ -23,8 +23,8 @@
 //
 // Fields the gateway owns are set after those a client may nominate for removal in Connection have gone, so that no
 // client can remove or forge them. What frames a message (Content-Length, Transfer-Encoding, Host, Trailer) never comes
-// from a header map. Bodies stream both ways through pooled buffers; trailers of answers are filtered, trailers of
-// requests are not forwarded, and neither are upgrades.
+// from a header map. Bodies stream both ways through pooled buffers; trailers are filtered, those of
+// requests forwarded only where a route says so, and upgrades are not forwarded.
 //
 // The package does not choose targets, retry, hold connections, or decide how long anything may take.
 package proxy

@@ -29,6 +29,8 @@ const (
 	pathRewritten   = "path_rewritten"
 	invalidIdentity = "invalid_identity"
 	loopDetected    = "loop_detected"
+
+	trailersTooLarge = "trailers_too_large"
 )
 
 // Failure says why a try gave no answer, in words a client may read.
@@ -84,6 +86,8 @@ func uploadFailure(err error) *policy.Error {
 		e.Status, e.Code, e.Message = http.StatusInternalServerError, transport.InvalidRequest, messageInternal
 	case errors.Is(err, errPanicked):
 		e.Status, e.Code, e.Message = http.StatusInternalServerError, bodyPanicked, messageInternal
+	case errors.Is(err, errTrailersTooLarge):
+		e.Status, e.Code, e.Message = http.StatusRequestHeaderFieldsTooLarge, trailersTooLarge, "Request trailers too large"
 	case errors.As(err, &tooLarge):
 		e.Status, e.Code, e.Message = http.StatusRequestEntityTooLarge, bodyTooLarge, "Request body too large"
 	case isTimeout(err):

@@ -28,6 +28,14 @@ var notInTrailers = [...]string{
 	"Warning", "Www-Authenticate", "X-Request-Id",
 }
 
+// notInRequestTrailers are further fields that a server must know before the body: conditions, and what the client would
+// rather have.
+var notInRequestTrailers = [...]string{
+	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cdn-Loop", "Content-Disposition", "Content-Language", "Http2-Settings",
+	"Idempotency-Key", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Origin", "Prefer", "Priority",
+	"Referer", "User-Agent",
+}
+
 // hopByHop reports whether the field with this canonical name speaks of one connection only (RFC 9110 section 7.6.1).
 // Upgrades are not forwarded, h2c never.
 func hopByHop(name string) bool {

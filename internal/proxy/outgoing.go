@@ -132,6 +132,9 @@ func (c *Call) frame(out *http.Request, target *url.URL) {
 	out.Body, out.ContentLength = nil, 0
 	if c.upload != nil {
 		out.Body, out.ContentLength = c.upload, c.In.ContentLength
+		if out.Trailer = c.upload.outgoing(); out.Trailer != nil {
+			out.ContentLength, out.TransferEncoding = -1, []string{"chunked"} // also where net/http would rather send no body
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,12 +39,15 @@ func New() *Proxy {
 	return p
 }
 
-// owned are the request fields only the gateway sets, untrailed those that must not arrive as trailers.
+// owned are the request fields only the gateway sets, untrailed those that must not arrive as trailers, untrailedRequest
+// those that must not in requests.
 //
 //nolint:gochecknoglobals // fixed tables
 var (
 	owned     = canonical.NewNameSet(ownedFields()...)
 	untrailed = canonical.NewNameSet(append(ownedFields(), notInTrailers[:]...)...)
+
+	untrailedRequest = canonical.NewNameSet(slices.Concat(ownedFields(), notInTrailers[:], notInRequestTrailers[:])...)
 )
 
 // Call is one client request on its way through an upstream. It belongs to the goroutine that serves the request.
@@ -97,6 +101,11 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		c.upload = newUpload(w, r)
+		if c.Forward.RequestTrailers && len(r.Trailer) > 0 {
+			if err := c.upload.announced(r.Trailer); err != nil {
+				return nil, uploadFailure(err)
+			}
+		}
 	}
 	return c, nil
 }

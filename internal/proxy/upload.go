@@ -45,6 +45,7 @@ type Upload struct {
 	err      error
 	panicked any
 	idle     chan struct{} // closed by the Read, or the wake, that release waits for
+	trailers *trailers     // nil when none are sent on
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *Upload {
@@ -81,7 +82,11 @@ func (u *Upload) Read(p []byte) (n int, err error) {
 		}
 		u.signal()
 	}()
-	return u.body.Read(p)
+	n, err = u.body.Read(p)
+	if err == io.EOF && u.trailers != nil { //nolint:errorlint // a wrapped EOF is not the end
+		err = u.trailers.take()
+	}
+	return n, err
 }
 
 // signal tells release to look again. The caller holds the lock.

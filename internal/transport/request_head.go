@@ -2,8 +2,10 @@ package transport
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,6 +59,9 @@ func (c *wire) writeHead(out *http.Request, fields []Field, streamed bool) error
 	switch {
 	case streamed && out.ContentLength < 0:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		if b, err = appendAnnouncement(b, out.Trailer); err != nil {
+			return err
+		}
 	case out.ContentLength > 0 && out.Body != nil && out.Body != http.NoBody:
 		b = append(b, "Content-Length: "...)
 		b = append(strconv.AppendInt(b, out.ContentLength, 10), "\r\n"...)
@@ -78,6 +83,36 @@ func appendField(b []byte, name, value string) ([]byte, error) {
 	}
 	b = append(append(b, name...), ": "...)
 	return append(append(b, trimSpace(value)...), "\r\n"...), nil
+}
+
+// appendAnnouncement writes a Trailer field with the names of trailers (RFC 9110 section 6.6.2).
+func appendAnnouncement(b []byte, trailer http.Header) ([]byte, error) {
+	if len(trailer) == 0 {
+		return b, nil
+	}
+	names := slices.Sorted(maps.Keys(trailer))
+	for _, name := range names {
+		if frames(name) || !canonical.Token(name) {
+			return b, errField
+		}
+	}
+	b = append(b, "Trailer: "...)
+	b = append(b, strings.Join(names, ", ")...)
+	return append(b, "\r\n"...), nil
+}
+
+// appendTrailers writes the end of a chunked body (RFC 9112 section 7.1.2).
+func appendTrailers(b []byte, trailer http.Header) ([]byte, error) {
+	b = append(b, "0\r\n"...)
+	var err error
+	for name, values := range trailer {
+		for _, v := range values {
+			if b, err = appendField(b, name, v); err != nil {
+				return b, err
+			}
+		}
+	}
+	return append(b, "\r\n"...), nil
 }
 
 // frames reports whether a field, in whatever spelling, says where a message ends or goes.

@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -25,8 +26,9 @@ var (
 	errBodyRead  = errors.New("the request body could not be read")
 )
 
-// startUpload sends body on a goroutine of its own; length is negative when none was declared.
-func (c *wire) startUpload(body io.ReadCloser, length int64) {
+// startUpload sends body on a goroutine of its own; length is negative when none was declared. The values of trailer are
+// there when the body has been read.
+func (c *wire) startUpload(body io.ReadCloser, length int64, trailer http.Header) {
 	sent := make(chan struct{})
 	c.mu.Lock()
 	c.upload, c.sent, c.begun, c.uploaded, c.asking = body, sent, time.Now(), 0, false
@@ -38,16 +40,16 @@ func (c *wire) startUpload(body io.ReadCloser, length int64) {
 	c.pool.uploading(c)
 	go func() {
 		defer close(sent)
-		if err := c.sendBody(body, length, limit); err != nil {
+		if err := c.sendBody(body, length, trailer, limit); err != nil {
 			c.cut(bodyFailure(err), which)
 		}
 	}()
 }
 
-// bodyFailure is the code of an exchange whose request body could not be sent: one that is longer than declared was made so
-// by a plugin, anything else is known to whom the body belongs.
+// bodyFailure is the code of an exchange whose request body could not be sent: one that is longer than declared, or whose
+// trailers cannot be sent, was made so by a plugin, anything else is known to whom the body belongs.
 func bodyFailure(err error) string {
-	if errors.Is(err, errLong) {
+	if errors.Is(err, errLong) || errors.Is(err, errField) {
 		return InvalidRequest
 	}
 	return ConnectionReset
@@ -55,7 +57,7 @@ func bodyFailure(err error) string {
 
 // sendBody sends body to its end. It returns an error when the client's side failed; when the target's did, the head of an
 // answer may still be on its way.
-func (c *wire) sendBody(body io.ReadCloser, length int64, limit time.Duration) error {
+func (c *wire) sendBody(body io.ReadCloser, length int64, trailer http.Header, limit time.Duration) error {
 	d := c.pool.d
 	buf, _ := d.uploads.Get().(*uploadBuffer)
 	defer d.uploads.Put(buf)
@@ -91,7 +93,11 @@ func (c *wire) sendBody(body io.ReadCloser, length int64, limit time.Duration) e
 			return errShortBody
 		default:
 			if length < 0 {
-				if _, failed := io.WriteString(c.Conn, "0\r\n\r\n"); failed != nil {
+				end, failed := appendTrailers(buf[:0], trailer)
+				if failed != nil {
+					return failed
+				}
+				if _, failed := c.Conn.Write(end); failed != nil {
 					c.hurry()
 					return nil
 				}

@@ -376,7 +376,7 @@ func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, in
 		_ = c.awaitRead(earlyAnswer)
 		closeBody(body)
 	} else if streamed {
-		c.startUpload(body, out.ContentLength)
+		c.startUpload(body, out.ContentLength, out.Trailer)
 	}
 	if err := c.readHead(out.Method); err != nil {
 		if cutShort != nil {
