@@ -44,12 +44,15 @@ func DropNominated(h http.Header) {
 // EndToEnd reports whether a Connection field cannot nominate the field with
 // this canonical name. RFC 9110 section 7.6.1 forbids to nominate fields meant
 // for all recipients; who does so wants to make a cache, or the next hop, blind.
+// What tells of the way of a request is such a field, too: a client whose
+// Connection a proxy in front passes on could otherwise pass for that proxy.
 func EndToEnd(name string) bool {
 	switch name {
 	case "Authorization", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range",
 		"Content-Security-Policy", "Content-Type", "Cookie", "Date", "Etag", "Expires", "Host", "Last-Modified", "Location",
-		"Pragma", "Range", "Set-Cookie", "Strict-Transport-Security", "Vary", "Www-Authenticate":
+		"Pragma", "Range", "Set-Cookie", "Strict-Transport-Security", "Vary", "Www-Authenticate",
+		"Forwarded", "Via", "X-Real-Ip":
 		return true
 	}
-	return false
+	return strings.HasPrefix(name, "X-Forwarded-")
 }

@@ -13,6 +13,9 @@ func TestEndToEnd(t *testing.T) {
 	t.Parallel()
 	require.True(t, canonical.EndToEnd("Authorization"))
 	require.True(t, canonical.EndToEnd("Set-Cookie"))
+	for _, name := range []string{"Forwarded", "Via", "X-Real-Ip", "X-Forwarded-For", "X-Forwarded-Proto"} {
+		require.True(t, canonical.EndToEnd(name), name)
+	}
 	require.False(t, canonical.EndToEnd("X-Hop"))
 	require.False(t, canonical.EndToEnd("Connection"))
 }

@@ -314,6 +314,26 @@ func TestClientCannotRemoveWhatTheGatewaySets(t *testing.T) {
 	require.Equal(t, want, names(out.Header))
 }
 
+// Nor what a trusted proxy said about it, where that passes on the Connection field of its client.
+func TestClientCannotRemoveWhatAProxySays(t *testing.T) {
+	t.Parallel()
+	rfc7239 := trusting
+	rfc7239.ClientAddressHeader = "Forwarded"
+	for name, entry := range map[string]policy.EntryConfig{"X-Forwarded-For": trusting, "Forwarded": rfc7239} {
+		value := "198.51.100.7"
+		if name == "Forwarded" {
+			value = "for=198.51.100.7"
+		}
+		r := request(http.MethodGet, "/", "Connection", "forwarded, via, x-real-ip, x-forwarded-for, X-FORWARDED-PROTO", name, value, "X-Forwarded-Proto", "https", "Via", "1.1 edge")
+		r.RemoteAddr = "192.0.2.1:99"
+		out, err := outgoing(t, entry, r, "http://up.test")
+		require.Nil(t, err)
+		require.Contains(t, out.Header.Get(name), value+", ", name)
+		require.Equal(t, "198.51.100.7", out.Header.Get("X-Real-Ip"))
+		require.Equal(t, "1.1 edge, 1.1 gatehouse", out.Header.Get("Via"))
+	}
+}
+
 func TestIdentityFields(t *testing.T) {
 	t.Parallel()
 	all := []string{"X-Consumer-Id", "X-Consumer-Custom-Id", "X-Consumer-Username", "X-Consumer-Groups", "X-Credential-Identifier", "X-Anonymous-Consumer"}
