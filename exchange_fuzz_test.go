@@ -321,7 +321,7 @@ func FuzzForwardedAnswer(f *testing.F) {
 			require.NoError(t, got.err)
 			require.Equal(t, http.StatusBadGateway, got.res.StatusCode)
 			for name := range got.res.Header {
-				require.Contains(t, []string{"Content-Type", "Content-Length", "Date", "Connection", "X-Content-Type-Options", "Cache-Control"}, name)
+				require.Contains(t, []string{"Content-Type", "Content-Length", "Date", "Connection", "X-Content-Type-Options", "Cache-Control", "Proxy-Status"}, name)
 			}
 			again = !got.res.Close
 		default: // the end of the connection is all that tells
