@@ -240,35 +240,49 @@ func TestRequestTrailersThatCannotBeSent(t *testing.T) {
 	}
 }
 
-// What a round tripper of the application puts in place of the trailers is sent, or is its own fault.
+// What a hook puts in place of the trailers is sent, or is its own fault.
 func TestRequestTrailersOfAHook(t *testing.T) {
 	t.Parallel()
-	target, requests := taking(t)
-	for value, status := range map[string]int{"1": 200, "a\nb": 500} {
-		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			x, r := policy.Ensure(r)
-			x.OnTry(trailerHook{value})
-			upstream(t, gateway.UpstreamConfig{}, target).ServeHTTP(w, r)
-		})
-		srv := front(t, h)
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, io.MultiReader(strings.NewReader("abc")))
-		require.NoError(t, err)
-		res, err := srv.Client().Do(r)
-		require.NoError(t, err)
-		require.NoError(t, res.Body.Close())
-		require.Equal(t, status, res.StatusCode)
-		got := <-requests
-		require.Equal(t, status == 200, got.whole)
-		if got.whole {
-			require.Equal(t, http.Header{"X-Hook": {"1"}}, got.Header)
+	tests := []struct {
+		trailer http.Header
+		status  int
+	}{
+		{http.Header{"X-Hook": {"1"}}, 200},
+		{http.Header{"X-Hook": {"a\nb"}}, 500},
+		{http.Header{"X Hook": {"1"}}, 500},
+		{http.Header{"content-length": {"1"}}, 500},
+	}
+	for transport, c := range bothTransports() {
+		for _, tt := range tests {
+			target, requests := taking(t)
+			u := upstream(t, c, target)
+			srv := front(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				x, r := policy.Ensure(r)
+				x.OnTry(trailerHook{tt.trailer})
+				u.ServeHTTP(w, r)
+			}))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, io.MultiReader(strings.NewReader("abc")))
+			require.NoError(t, err)
+			res, err := srv.Client().Do(r)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, tt.status, res.StatusCode, "%s: %q", transport, tt.trailer)
+			require.Zero(t, u.Status().Targets[0].Failed)
+			if tt.status != 200 {
+				requireStatus(t, "proxy_internal_error", res.Header)
+				continue
+			}
+			got := <-requests
+			require.True(t, got.whole)
+			require.Equal(t, tt.trailer, got.Header)
 		}
 	}
 }
 
-type trailerHook struct{ value string }
+type trailerHook struct{ trailer http.Header }
 
 func (h trailerHook) BeginTry(ctx context.Context, try *policy.Try) context.Context {
-	try.Out.Trailer = http.Header{"X-Hook": {h.value}}
+	try.Out.Trailer = h.trailer
 	return ctx
 }
 func (trailerHook) EndTry(context.Context, *policy.Try) {}

@@ -90,15 +90,22 @@ func appendAnnouncement(b []byte, trailer http.Header) ([]byte, error) {
 	if len(trailer) == 0 {
 		return b, nil
 	}
-	names := slices.Sorted(maps.Keys(trailer))
-	for _, name := range names {
-		if frames(name) || !canonical.Token(name) {
-			return b, errField
-		}
+	if !validTrailer(trailer) {
+		return b, errField
 	}
 	b = append(b, "Trailer: "...)
-	b = append(b, strings.Join(names, ", ")...)
+	b = append(b, strings.Join(slices.Sorted(maps.Keys(trailer)), ", ")...)
 	return append(b, "\r\n"...), nil
+}
+
+// validTrailer reports whether trailers can be sent, as far as their values are there.
+func validTrailer(trailer http.Header) bool {
+	for name := range trailer {
+		if frames(name) {
+			return false
+		}
+	}
+	return validHeader(trailer)
 }
 
 // appendTrailers writes the end of a chunked body (RFC 9112 section 7.1.2).

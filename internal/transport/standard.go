@@ -147,6 +147,11 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 			a.trace.Wait100Continue, a.trace.Got100Continue = a.hold, a.ask
 		}
 	}
+	if !validTrailer(out.Trailer) { // later it may be written to
+		cancel()
+		a.endUpload()
+		return nil, &Error{Code: InvalidRequest, Err: errField}
+	}
 	if !s.register(a) {
 		cancel()
 		a.endUpload()
