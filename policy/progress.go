@@ -121,15 +121,11 @@ func (b *progressBody) leave() {
 		return
 	}
 	if !b.stream {
-		limit := b.limit
-		if !b.touched.Load() {
-			limit = min(limit, untouchedLinger)
-		}
-		b.set(time.Now().Add(limit), true)
+		b.set(time.Now().Add(min(b.limit, unreadLinger)), true)
 	}
 	b.release()
 }
 
-// untouchedLinger bounds the wait for a body that nobody has looked at: a client that expects 100 Continue may never send
-// it.
-const untouchedLinger = time.Second
+// unreadLinger bounds the wait for the rest of a body once there is an answer that did not need it: net/http waits for it before
+// it sends the answer, or closes the connection, and a client that expects 100 Continue may never send it.
+const unreadLinger = time.Second

@@ -78,6 +78,32 @@ func TestStalledUploadIsCut(t *testing.T) {
 	}
 }
 
+// The rest of a body that an answer did not need is not what anybody waits for, however long pauses may be otherwise.
+func TestRestOfTheBodyIsNotAwaited(t *testing.T) {
+	t.Parallel()
+	for name, framing := range map[string]string{"declared": "Content-Length: 10\r\n\r\nhalf", "chunked": "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(policy.Must(policy.NewEntry(policy.EntryConfig{})).Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, err := io.ReadFull(r.Body, make([]byte, 4))
+				_, _ = fmt.Fprint(w, "read ", err)
+			})))
+			t.Cleanup(srv.Close)
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", srv.Listener.Addr().String())
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = c.Close() })
+			require.NoError(t, c.SetDeadline(time.Now().Add(policy.DefaultProgress/2)))
+			_, err = io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\n"+framing)
+			require.NoError(t, err)
+			br := bufio.NewReader(c)
+			_, body := answer(t, br)
+			require.Equal(t, "read <nil>", body)
+			_, err = br.ReadByte()
+			require.ErrorIs(t, err, io.EOF)
+		})
+	}
+}
+
 func TestSlowButSteadyUploadIsNot(t *testing.T) {
 	t.Parallel()
 	c, br := overTCP(t, func(w http.ResponseWriter, r *http.Request) {
