@@ -11,7 +11,8 @@ import (
 
 const (
 	// linger is how long the server may go on reading a request body that nobody wants any more, so that closing the
-	// connection does not destroy the answer on its way.
+	// connection does not destroy the answer on its way. Without a bound the client would choose how long it holds the
+	// connection.
 	linger = time.Second
 	// again is when the end of a Read is asked for once more: the first time may have come just before the Read set a
 	// deadline of its own.
@@ -32,6 +33,8 @@ type Upload struct {
 	ctx  context.Context // the client's
 	w    http.ResponseWriter
 
+	http1 bool
+
 	mu       sync.Mutex
 	left     int64 // of the declared length; negative when none was declared
 	ended    bool  // the end was read
@@ -41,7 +44,6 @@ type Upload struct {
 	closed   bool
 	woken    bool // a Read was made to return
 	late     bool // the context had ended before that
-	linger   bool // and the deadline that did it is still set
 	err      error
 	panicked any
 	idle     chan struct{} // closed by the Read, or the wake, that release waits for
@@ -49,7 +51,7 @@ type Upload struct {
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *Upload {
-	return &Upload{body: r.Body, ctx: r.Context(), w: w, left: r.ContentLength}
+	return &Upload{body: r.Body, ctx: r.Context(), w: w, http1: r.ProtoMajor == 1, left: r.ContentLength}
 }
 
 // Read implements [io.Reader].
@@ -124,7 +126,7 @@ func (u *Upload) wake() {
 		// client's, although the Read has not returned with it yet.
 		u.late = errors.Is(u.ctx.Err(), context.Canceled)
 	}
-	u.woken, u.linger = u.woken || reading, u.linger || reading
+	u.woken = u.woken || reading
 	if reading {
 		u.waking++
 	}
@@ -158,8 +160,9 @@ func (u *Upload) release() {
 	}
 	first := !u.released
 	u.released = true
-	if u.linger && first {
-		u.linger = false
+	// Whatever deadline is set, the one that ended a Read among them, was for a body that was wanted. Streams of HTTP/2 end with
+	// the handler, without their rest.
+	if first && (u.woken || u.http1 && !u.ended && u.left != 0) {
 		_ = http.NewResponseController(u.w).SetReadDeadline(time.Now().Add(linger))
 	}
 }
