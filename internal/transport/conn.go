@@ -16,6 +16,15 @@ type tracked struct {
 
 	owner *Standard
 	once  sync.Once
+	under *socket // below TLS, where all reads can be counted; or nil
+}
+
+// Read implements [net.Conn].
+func (t *tracked) Read(p []byte) (int, error) {
+	if t.under != nil {
+		return t.under.take(p)
+	}
+	return t.Conn.Read(p)
 }
 
 // Close implements [net.Conn].
@@ -45,9 +54,11 @@ type http1 struct {
 
 	mu       sync.Mutex
 	used     bool
-	kept     bool // net/http has put it back
-	listened bool // and reads again
-	judged   bool // the answer was found fit
+	again    bool   // by another exchange than the first
+	idle     uint64 // what had been taken from the socket when the last one was over
+	kept     bool   // net/http has put it back
+	listened bool   // and reads again
+	judged   bool   // the answer was found fit
 }
 
 func newHTTP1(c net.Conn) *http1 {
@@ -58,7 +69,10 @@ func newHTTP1(c net.Conn) *http1 {
 		c = t.NetConn()
 	}
 	if t, ok := c.(*tracked); ok {
-		c = t.Conn
+		if c = t.Conn; t.under != nil {
+			h.under = t.under
+			return h
+		}
 	}
 	if s, ok := c.(syscall.Conn); ok {
 		h.under = newSocket(s)
@@ -76,7 +90,7 @@ var (
 func (c *http1) begin(stop <-chan struct{}) {
 	c.mu.Lock()
 	used := c.used
-	c.used = true
+	c.used, c.again = true, used
 	c.mu.Unlock()
 	if !used {
 		return
@@ -120,6 +134,9 @@ func (c *http1) listen() {
 	defer c.mu.Unlock()
 	if c.kept {
 		c.kept, c.listened = false, true
+		if c.under != nil {
+			c.idle = c.under.takes()
+		}
 		c.offer()
 	}
 }
@@ -163,10 +180,15 @@ func (c *http1) look() error {
 	if c.under == nil {
 		return nil
 	}
-	switch waiting, ended := c.under.peek(); {
+	c.mu.Lock()
+	again, idle := c.again, c.idle
+	c.mu.Unlock()
+	switch waiting, taken, ended := c.under.since(idle); {
 	case ended:
 		return errEnded
-	case waiting && c.state == nil: // below TLS there are bytes that are nobody's answer
+	case waiting && c.state == nil, again && (waiting || taken):
+		// Below TLS there are bytes that are nobody's answer: tickets, behind the handshake. On a kept connection they are so rare
+		// that it is given up for them, too, rather than that an answer which is there already is taken for the next.
 		return errUnsolicited
 	default:
 		return nil

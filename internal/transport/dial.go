@@ -64,6 +64,9 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 	if secure == nil {
 		return newHTTP1(c), nil
 	}
+	if s, ok := raw.(*net.TCPConn); ok {
+		c.under = newSocket(s)
+	}
 	tc := tls.Client(c, secure)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		_ = c.Close()

@@ -17,3 +17,9 @@ func (*socket) peek() (waiting, ended bool) { return false, false }
 func (*socket) round([]byte, []byte, bool) (wrote, read int, fit bool, err error) {
 	return 0, 0, true, nil
 }
+
+func (*socket) take([]byte) (int, error) { return 0, nil }
+
+func (*socket) takes() uint64 { return 0 }
+
+func (*socket) since(uint64) (waiting, taken, ended bool) { return false, false, false }

@@ -5,6 +5,7 @@ package transport
 import (
 	"io"
 	"net"
+	"sync"
 	"syscall"
 )
 
@@ -20,7 +21,11 @@ type socket struct {
 	look           func(fd uintptr)      // made once, as step is, so that looking allocates nothing
 	step           func(fd uintptr) bool // of a round
 
-	// Of a round.
+	mu    sync.Mutex            // held while bytes are taken, and while since looks
+	taken uint64                // how often there were some
+	taker func(fd uintptr) bool // of a take, made once
+
+	// Of a round, or a take.
 	out, in     []byte
 	skip, begun bool
 	wrote, read int
@@ -33,7 +38,7 @@ func newSocket(c syscall.Conn) *socket {
 		return nil
 	}
 	s := &socket{raw: raw}
-	s.look, s.step = s.lookInto, s.advance
+	s.look, s.step, s.taker = s.lookInto, s.advance, s.takeFrom
 	_, s.plain = c.(*net.TCPConn) // what embeds one may have a Write and a Read of its own
 	return s
 }
@@ -105,4 +110,56 @@ func (s *socket) advance(fd uintptr) bool {
 		}
 		return true
 	}
+}
+
+// take reads into p, and counts it: since sees the bytes at every moment, either in the socket or here.
+func (s *socket) take(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	s.in, s.read, s.err = p, 0, nil
+	err := s.raw.Read(s.taker)
+	s.in = nil
+	if s.err != nil {
+		err = s.err
+	}
+	return s.read, err
+}
+
+// takeFrom is called before the first wait and after each.
+func (s *socket) takeFrom(fd uintptr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		n, err := syscall.Read(int(fd), s.in)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return false
+		case err != nil:
+			s.err = err
+		case n == 0:
+			s.err = io.EOF
+		default:
+			s.read = n
+			s.taken++
+		}
+		return true
+	}
+}
+
+// takes returns how often take had something.
+func (s *socket) takes() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken
+}
+
+// since is peek, and reports whether take had something since takes returned then. A take may be under way.
+func (s *socket) since(then uint64) (waiting, taken, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting, ended = s.peek()
+	return waiting, s.taken != then, ended
 }
