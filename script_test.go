@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,7 @@ import (
 	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/balancer"
 	"github.com/gatehouse-go/gateway/internal/rawtest"
+	"github.com/gatehouse-go/gateway/policy"
 )
 
 // The tests of the files script_… have three actors: a client that sends bytes, a gateway as its users make it, and a target
@@ -23,28 +25,36 @@ import (
 type stage struct {
 	*testing.T
 
-	up   *rawtest.Upstream
-	addr string // of the gateway
+	up       *rawtest.Upstream
+	addr     string // of the gateway
+	shutdown func() // ends the gateway, which must have nothing more to do; the end of the script does that, too
 }
 
 // play runs script over both transports: net/http's is in use with TLS.
 func play(t *testing.T, script func(s *stage)) {
 	t.Helper()
+	playWith(t, policy.EntryConfig{}, script)
+}
+
+// playWith is play with bounds for clients.
+func playWith(t *testing.T, entry policy.EntryConfig, script func(s *stage)) {
+	t.Helper()
 	for name, secure := range map[string]bool{"direct": false, "standard": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			script(newStage(t, secure))
+			script(newStage(t, entry, secure))
 		})
 	}
 }
 
-func newStage(t *testing.T, secure bool) *stage {
+func newStage(t *testing.T, entry policy.EntryConfig, secure bool) *stage {
 	t.Helper()
 	s := &stage{T: t, up: rawtest.Listen(t, secure)}
 	up, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: "up", Targets: []balancer.Target{{URL: s.up.URL}}, TLS: s.up.TLS})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, up.Close()) })
 	gw, err := gateway.New(gateway.Config{
+		EntryConfig:  entry,
 		Logger:       slog.New(slog.DiscardHandler),
 		DrainTimeout: rawtest.Patience,
 		Routes: []gateway.Route{
@@ -60,10 +70,11 @@ func newStage(t *testing.T, secure bool) *stage {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ran := make(chan error, 1)
 	go func() { ran <- gw.Run(ctx, srv, l) }()
-	t.Cleanup(func() {
+	s.shutdown = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-ran, "something of the script goes on in the gateway")
 	})
+	t.Cleanup(func() { s.shutdown() })
 	return s
 }
 

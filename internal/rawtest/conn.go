@@ -121,6 +121,21 @@ func (c *Conn) ExpectEnd() {
 	}
 }
 
+// ReadToEnd takes what comes until the other side ends the connection, whether in the usual way or not, and returns it.
+func (c *Conn) ReadToEnd() string {
+	c.t.Helper()
+	by := time.Now().Add(Patience)
+	for {
+		if err := c.fill(by); errors.Is(err, os.ErrDeadlineExceeded) {
+			c.t.Fatalf("rawtest: %s waited in vain for the end of the connection, and got %s", c.who, shown(string(c.in)))
+		} else if err != nil {
+			all := string(c.in)
+			c.in = nil
+			return all
+		}
+	}
+}
+
 var errMore = errors.New("rawtest: more was sent")
 
 // untilEnd returns how receiving ended.
