@@ -84,7 +84,7 @@ func (z *fuzzed) Addr() net.Addr { return z.targets.Addr() }
 func (z *fuzzed) client() *fuzzClient {
 	near, far := net.Pipe()
 	c := &fuzzClient{Conn: near, done: make(chan struct{})}
-	_ = near.SetDeadline(time.Now().Add(20 * time.Second)) // nothing takes as long
+	_ = near.SetDeadline(time.Now().Add(8 * time.Second)) // nothing takes as long
 	z.clients <- &fuzzServed{Conn: far, addr: z.targets.Addr(), client: c}
 	c.in = bufio.NewReader(io.TeeReader(c, &c.raw))
 	return c

@@ -29,22 +29,33 @@ type asked struct{ method, body string }
 func readRequests(raw []byte) (all []asked, bad bool) {
 	in := bufio.NewReader(bytes.NewReader(raw))
 	for {
-		if n := len(all); n > 0 && all[n-1].method == http.MethodPost {
-			next, _ := in.Peek(4) // of which net/http's server skips empty lines (RFC 9112 section 2.2)
-			_, _ = in.Discard(len(next) - len(bytes.TrimLeft(next, "\r\n")))
+		if n := len(all); n > 0 {
+			next, err := in.Peek(4) // as many as net/http's server waits for
+			if err != nil {
+				return all, false
+			}
+			if all[n-1].method == http.MethodPost { // behind which it skips empty lines (RFC 9112 section 2.2)
+				_, _ = in.Discard(len(next) - len(bytes.TrimLeft(next, "\r\n")))
+			}
 		}
 		r, err := http.ReadRequest(in)
 		if err != nil {
 			_, ended := in.Peek(1)
 			cut := ended != nil && !bytes.HasSuffix(raw, []byte("\n\r\n")) && !bytes.HasSuffix(raw, []byte("\n\n")) // net/http takes the end for that of a line
-			return all, !cut && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
+			return all, !cut && !isCut(err)
 		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			return all, !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
+			return all, !isCut(err)
 		}
 		all = append(all, asked{r.Method, string(body)})
 	}
+}
+
+// isCut tells of an error that may say no more than that bytes are missing.
+func isCut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.HasPrefix(err.Error(), "http: unexpected EOF reading trailer") ||
+		strings.HasPrefix(err.Error(), "http: suspiciously long trailer")
 }
 
 // strictTarget reads what a gateway sends, strictly, and keeps it.
