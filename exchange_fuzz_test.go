@@ -223,7 +223,7 @@ func endToEnd(name string) bool {
 }
 
 // hopFields are what speaks of one connection, and what the gateway's server says itself.
-var hopFields = [...]string{ //nolint:gochecknoglobals // a fixed table
+var hopFields = [...]string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
 	"Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info",
 }

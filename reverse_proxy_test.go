@@ -225,7 +225,7 @@ func TestReverseProxyRewriteReplacesTheRequest(t *testing.T) {
 			panic(err)
 		}
 		other.Header.Set("X-Other", "1")
-		*out = *other //nolint:govet // a request that nobody uses yet
+		*out = *other
 	}}, gateway.UpstreamConfig{}, backend(t, mirror))
 	got := lines(t, request(t, srv, "/", "X-Mine", "1"))
 	require.Contains(t, got, "GET /other?q=1")

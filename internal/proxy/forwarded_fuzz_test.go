@@ -180,8 +180,8 @@ func checkForwarded(t *testing.T, in, out http.Header, peer netip.Addr, believed
 	if peer.IsValid() {
 		require.Equal(t, peer.String(), list[len(list)-1])
 	}
-	if real := out.Get("X-Real-Ip"); real != "" {
-		require.NotPanics(t, func() { netip.MustParseAddr(real) })
+	if client := out.Get("X-Real-Ip"); client != "" {
+		require.NotPanics(t, func() { netip.MustParseAddr(client) })
 	}
 	if !believed {
 		require.Len(t, list, 1)

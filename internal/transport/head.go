@@ -211,7 +211,7 @@ func (b *wireBody) frame(a *Answer, method string) error {
 // (RFC 9110 section 6.5.1), and a recipient may have believed it.
 func announcedTrailers(lines []string) (http.Header, error) {
 	if len(lines) == 0 {
-		return nil, nil //nolint:nilnil // nothing is announced
+		return nil, nil
 	}
 	h := make(http.Header)
 	for _, line := range lines {
