@@ -178,6 +178,7 @@ type reading struct {
 	res  *http.Response
 	body string
 	open bool // the answer ends before the connection
+	rest bool // more follows it
 	err  error
 
 	named []string // by Connection, which net/http takes out
@@ -197,7 +198,11 @@ func readAnswer(raw []byte, method string) reading {
 			continue
 		}
 		body, err := io.ReadAll(res.Body)
-		return reading{res, string(body), res.ContentLength >= 0 || len(res.TransferEncoding) > 0 || method == http.MethodHead, err, connectionNames(raw)}
+		_, end := in.Peek(1)
+		return reading{
+			res: res, body: string(body), err: err, named: connectionNames(raw), rest: end == nil,
+			open: res.ContentLength >= 0 || len(res.TransferEncoding) > 0 || method == http.MethodHead,
+		}
 	}
 }
 
@@ -245,6 +250,7 @@ func FuzzForwardedAnswer(f *testing.F) {
 		ok + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ok + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", ok + "Transfer-Encoding: chunked\r\n\r\n2\nok\n0\n\n",
 		ok + "Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 3\r\n\r\n", ok + "Content-Type: text/event-stream\r\nContent-Length: 2\r\n\r\nok",
 		ok + "Pragma: no-cache\r\nDate: x\r\nContent-Length: 0\r\n\r\n", ok + "Trailer: Content-Length\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "", "\r\n" + ok + "\r\n", ok + "A: b\n\nbody",
+		ok + "Content-Length: 9000\r\n\r\n" + strings.Repeat("x", 9000) + ok + "Content-Length: 6\r\n\r\npoison", // which stays in the socket
 	} {
 		for _, cut := range []uint16{0, 17, 40} {
 			f.Add([]byte(s), cut, false, cut == 17)
@@ -262,15 +268,20 @@ func FuzzForwardedAnswer(f *testing.F) {
 			method = http.MethodHead
 		}
 		want := readAnswer(raw, method)
-		var asked atomic.Int64
+		var asked, reused atomic.Int64
 		dial, wait := z.dial(func(c net.Conn) {
 			in := bufio.NewReader(c)
+			first := false
 			for r := readRequest(in); r != nil; r = readRequest(in) {
 				if r.URL.Path == "/second" {
+					if first {
+						reused.Add(1)
+					}
 					_, _ = io.WriteString(c, ok+"X-Second: 1\r\nContent-Length: 6\r\n\r\nsecond")
 					continue
 				}
 				asked.Add(1)
+				first = true
 				n := int(cut) % (len(raw) + 1)
 				if early := readAnswer(raw[:n], method); early.err == nil && early.open {
 					n = 0 // what follows a whole answer so much later that the next request is under way is that one's
@@ -339,6 +350,9 @@ func FuzzForwardedAnswer(f *testing.F) {
 		require.Equal(t, "HTTP/1.1 200 OK", m.start)
 		require.Equal(t, "second", m.body)
 		require.Equal(t, []string{"1"}, m.all("x-second"))
+		if want.rest {
+			require.Zero(t, reused.Load(), "a connection on which more was sent than was asked for is not used again")
+		}
 		_ = c.Close()
 		<-c.done
 		require.NoError(t, u.Close())

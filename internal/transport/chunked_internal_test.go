@@ -59,7 +59,7 @@ func FuzzChunked(f *testing.F) {
 		last, "2\r\nok\r\n" + last, "2\r\nok\r\n0\r\nX-T: v\r\n\r\nHTTP/1.1 200 OK\r\n", "A\r\n0123456789\r\n1\r\nx\r\n" + last, "2;a=b;c=\"d\"\r\nok\r\n0;e\r\n\r\n",
 		"2 \r\nok\r\n" + last, "2 ;a\r\nok\r\n" + last, "2\t; a\r\nok\r\n" + last, " 2\r\nok\r\n" + last, "00002\r\nok\r\n000\r\n\r\n", "2\nok\n0\n\n", "2\r\nok\n" + last, "2\r\r\nok\r\n" + last,
 		"2;\n\r\nok\r\n" + last, "2;\r\n\r\nok\r\n" + last, "2;a\rb\r\nok\r\n" + last, "2;\x00\r\nok\r\n" + last, "+2\r\nok\r\n" + last, "-2\r\nok\r\n" + last, "0x2\r\nok\r\n" + last, "2_0\r\nok\r\n" + last,
-		"ffffffffffffffff\r\nok", "fffffffffffffff\r\nok", "\r\n" + last, "2\r\nokx\r\n" + last, "3\r\nok\r\n" + last, "2\r\nok\r\n0\r\n", "2\r\nok\r\n0\r\nX\r\n\r\n", "0\r\nX: a\n\r\n\r\n", "0\r\nX : a\r\n\r\n",
+		"ffffffffffffffff\r\nok", "fffffffffffffff\r\nok", "\r\n" + last, "2\r\nokx\r\n" + last, "2\r\nokxx" + last, "3\r\nok\r\n" + last, "2\r\nok\r\n0\r\n", "2\r\nok\r\n0\r\nX\r\n\r\n", "0\r\nX: a\n\r\n\r\n", "0\r\nX : a\r\n\r\n",
 		"0\r\nX: a\r\n b\r\n\r\n", "0\r\n\nX: a\r\n\r\n", "0\r\n\r\r\n\r\n", "0\r\nX: \x00\r\n\r\n", "0\r\nContent-Length: 3\r\n\r\nabc", strings.Repeat("1;"+strings.Repeat("x", 90)+"\r\na\r\n", 20) + last,
 	} {
 		for _, step := range []int{0, 2, 4095} {
