@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gatehouse-go/gateway/internal/clientconn"
 )
 
 // What [NewServer] sets, and [CheckServer] compares with.
@@ -106,11 +108,12 @@ func CheckServer(srv *http.Server) []string {
 
 // Run serves with srv until ctx ends, then drains: the server stops accepting and waits for its connections, then the
 // gateway is shut down. Both together take at most [Config.DrainTimeout], after which connections are cut, and what the
-// gateway owns has another second to close. It returns nil after a clean drain. When a listener fails, Run ends the rest likewise and returns that error. A gateway that was
-// run is shut down when Run returns.
+// gateway owns has another second to close. It returns nil after a clean drain. When a listener fails, Run ends the rest
+// likewise and returns that error. A gateway that was run is shut down when Run returns.
 //
 // The listeners are served as they are (wrap them in TLS yourself); without any, srv.Addr is listened on, with TLS when
-// srv.TLSConfig has certificates. A srv without Handler gets the gateway.
+// srv.TLSConfig has certificates. Those connections are not [*net.TCPConn] themselves, so that deadlines cost less, but
+// return one by a NetConn method, as TLS connections do. A srv without Handler gets the gateway.
 func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener) error {
 	if g.table.Load() == nil {
 		return ErrShutdown
@@ -137,7 +140,7 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 		if err != nil {
 			return errors.Join(fmt.Errorf("gateway: %w", err), g.shutdownNow())
 		}
-		ls = []net.Listener{l}
+		ls = []net.Listener{clientconn.Listener{Listener: l}}
 	}
 	failed := make(chan error, len(ls))
 	for _, l := range ls {

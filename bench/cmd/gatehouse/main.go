@@ -44,7 +44,7 @@ func main() {
 	}
 	srv := gateway.NewServer(*listen, gw)
 	if cfg == nil {
-		log.Fatal(srv.ListenAndServe())
+		log.Fatal(gw.Run(context.Background(), srv))
 	}
 	srv.TLSConfig = cfg
 	log.Fatal(srv.ListenAndServeTLS("", ""))
