@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // tracked is a connection the transport knows of, so that it can close it.
@@ -16,7 +17,7 @@ type tracked struct {
 
 	owner *Standard
 	once  sync.Once
-	under *socket // below TLS, where all reads can be counted; or nil
+	under *socket // where all reads are counted; nil where they cannot be
 }
 
 // Read implements [net.Conn].
@@ -37,8 +38,8 @@ func (t *tracked) Close() error {
 // before its request: bytes after the end of an answer (a body with 204, more than Content-Length says) would be taken
 // for the answer to somebody else's request. net/http puts a connection back while such bytes may lie in its buffer.
 //
-// Its buffer is known to be empty as soon as it reads again, so that is what the next exchange waits for. What arrives
-// from then until the request is written was not asked for, and ends the connection.
+// Its buffer is known to be empty as soon as it reads again, so that is what the next exchange waits for, once nothing was
+// found below either. What arrives from then until the request is written was not asked for, and ends the connection.
 type http1 struct {
 	net.Conn // a *tracked, or a *tls.Conn on one
 
@@ -129,16 +130,47 @@ func (c *http1) judge() {
 	c.offer()
 }
 
-func (c *http1) listen() {
+// listen lets the next exchange have a connection that was put back, unless something came behind the answer: taken out by a
+// Read while that exchange writes its request, it would pass for its answer.
+func (c *http1) listen(p []byte) error {
+	c.mu.Lock()
+	kept := c.kept
+	c.mu.Unlock()
+	if !kept {
+		return nil
+	}
+	if c.leftover(p) {
+		c.hangUp()
+		return errUnsolicited
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.kept {
-		c.kept, c.listened = false, true
-		if c.under != nil {
-			c.idle = c.under.takes()
-		}
-		c.offer()
+	c.kept, c.listened = false, true
+	if c.under != nil {
+		c.idle = c.under.takes()
 	}
+	c.offer()
+	return nil
+}
+
+// leftover tells whether bytes are there already, and may use p. Of those below TLS only those count that it makes something of.
+func (c *http1) leftover(p []byte) bool {
+	if c.under == nil {
+		return false
+	}
+	waiting, _ := c.under.peek()
+	if c.state == nil {
+		return waiting
+	}
+	until := time.Unix(1, 0) // what is decrypted already
+	if waiting {
+		until = time.Now().Add(time.Millisecond)
+	}
+	if c.SetReadDeadline(until) != nil {
+		return false // the Read that follows says why
+	}
+	n, _ := c.Conn.Read(p)
+	return c.SetReadDeadline(time.Time{}) == nil && n > 0
 }
 
 func (c *http1) offer() {
@@ -150,7 +182,9 @@ func (c *http1) offer() {
 
 // Read implements [net.Conn].
 func (c *http1) Read(p []byte) (int, error) {
-	c.listen()
+	if err := c.listen(p); err != nil {
+		return 0, err
+	}
 	n, err := c.Conn.Read(p)
 	if n > 0 && !c.asked.Load() {
 		c.hangUp()
@@ -186,7 +220,7 @@ func (c *http1) look() error {
 	switch waiting, taken, ended := c.under.since(idle); {
 	case ended:
 		return errEnded
-	case waiting && c.state == nil, again && (waiting || taken):
+	case (c.state == nil || again) && (waiting || taken):
 		// Below TLS there are bytes that are nobody's answer: tickets, behind the handshake. On a kept connection they are so rare
 		// that it is given up for them, too, rather than that an answer which is there already is taken for the next.
 		return errUnsolicited

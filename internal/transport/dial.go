@@ -57,15 +57,15 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 		return nil, &Error{Code: dialCode(ctx, err), Err: err}
 	}
 	c := &tracked{Conn: raw, owner: s}
+	if t, ok := raw.(*net.TCPConn); ok {
+		c.under = newSocket(t)
+	}
 	if !s.adopt(c) {
 		_ = raw.Close()
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
 	}
 	if secure == nil {
 		return newHTTP1(c), nil
-	}
-	if s, ok := raw.(*net.TCPConn); ok {
-		c.under = newSocket(s)
 	}
 	tc := tls.Client(c, secure)
 	if err := tc.HandshakeContext(ctx); err != nil {
