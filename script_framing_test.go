@@ -158,7 +158,7 @@ func TestScriptsOfChunks(t *testing.T) {
 		{"LF behind an extension", "3;a\nabc\r\n0\r\n\r\n", ""},
 		{"LF within an extension", "3;a\nb\r\nabc\r\n0\r\n\r\n", ""},
 		{"CR within an extension", "3;a\rb\r\nabc\r\n0\r\n\r\n", ""},
-		{"CR CR LF behind the size", "3\r\r\nabc\r\n0\r\n\r\n", ""},
+		{"two CR and LF behind the size", "3\r\r\nabc\r\n0\r\n\r\n", ""},
 		{"LF behind the data", "3\r\nabc\n0\r\n\r\n", ""},
 		{"nothing behind the data", "3\r\nabc0\r\n\r\n", ""},
 		{"more data than announced", "3\r\nabcd\r\n0\r\n\r\n", ""},

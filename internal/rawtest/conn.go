@@ -222,6 +222,14 @@ func (c *Conn) closeWrite() error {
 // Close closes the connection. It may be called more than once.
 func (c *Conn) Close() { _ = c.raw.Close() }
 
+// Drop closes the connection without the farewell that TLS has for the end of what was sent. Without TLS it is Close.
+func (c *Conn) Drop() {
+	if c.tcp != nil {
+		_ = c.tcp.Close()
+	}
+	_ = c.raw.Close()
+}
+
 // Reset ends the connection so that the other side gets an error and what was not delivered yet may be lost.
 func (c *Conn) Reset() {
 	if c.tcp != nil {

@@ -1,6 +1,7 @@
 package rawtest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -140,7 +141,7 @@ func (c *Conn) message(by time.Time, method string) (*Message, error) {
 // head takes a head. Lines end with CRLF, names are tokens, and nothing is continued.
 func (c *Conn) head(by time.Time) (*Message, error) {
 	for {
-		if i := strings.Index(string(c.in), "\r\n\r\n"); i >= 0 {
+		if i := bytes.Index(c.in, []byte("\r\n\r\n")); i >= 0 {
 			m := &Message{Head: string(c.in[:i+4])}
 			c.in = c.in[i+4:]
 			lines := strings.Split(m.Head[:i], "\r\n")
@@ -221,7 +222,7 @@ func (c *Conn) take(by time.Time, m *Message, n int) error {
 // line takes a line of the body.
 func (c *Conn) line(by time.Time, m *Message) (string, error) {
 	for {
-		if i := strings.Index(string(c.in), "\r\n"); i >= 0 {
+		if i := bytes.Index(c.in, []byte("\r\n")); i >= 0 {
 			line := string(c.in[:i])
 			m.Raw += line + "\r\n"
 			c.in = c.in[i+2:]

@@ -109,6 +109,7 @@ func TestFailures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			require.Contains(t, failure(t, func(tb testing.TB) {
+				tb.Helper()
 				client, server := pair(tb)
 				client.Send(tt.sent)
 				client.Close()
@@ -117,7 +118,10 @@ func TestFailures(t *testing.T) {
 		})
 	}
 	up := rawtest.Listen(t, false)
-	require.Contains(t, failure(t, func(tb testing.TB) { rawtest.Listen(tb, false).AwaitEnd(0) }), "no connection 0")
+	require.Contains(t, failure(t, func(tb testing.TB) {
+		tb.Helper()
+		rawtest.Listen(tb, false).AwaitEnd(0)
+	}), "no connection 0")
 	require.Zero(t, up.Connections())
 }
 
