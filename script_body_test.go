@@ -41,6 +41,7 @@ func TestScriptsOfBodies(t *testing.T) {
 		{name: "no data", answer: chunked + "0\r\n\r\n", gets: none, conns: 1},
 		{name: "no chunk", answer: chunked, then: rawtest.Close, gets: none, cut: true, conns: 2},
 		{name: "no last chunk", answer: chunked + "5\r\nhello\r\n", then: rawtest.Close, gets: chunks + "hello", cut: true, conns: 2},
+		{name: "a reset between chunks", answer: chunked + "5\r\nhello\r\n", then: rawtest.Reset, gets: chunks + "hello", cut: true, conns: 2},
 		{name: "half a last chunk", answer: chunked + "5\r\nhello\r\n0\r\n", then: rawtest.Close, gets: chunks + "hello", cut: true, conns: 2},
 		{name: "no size", answer: chunked + "5\r\nhello\r\n\r\n0\r\n\r\n", gets: chunks + "hello", cut: true, conns: 2},
 		{name: "no hexadecimal", answer: chunked + "5\r\nhello\r\ng\r\na\r\n0\r\n\r\n", gets: chunks + "hello", cut: true, conns: 2},
@@ -99,6 +100,22 @@ func TestScriptsOfBodies(t *testing.T) {
 		{name: "304 without a length, with a body", answer: "HTTP/1.1 304 Not Modified\r\n\r\n" + surplus, gets: "HTTP/1.1 304 Not Modified\n", conns: 2},
 		{name: "205 with a body", answer: "HTTP/1.1 205 Reset Content\r\nContent-Length: 5\r\n\r\nhello", gets: "HTTP/1.1 205 Reset Content\nContent-Length: 5\n\nhello", conns: 1},
 		{name: "POST", method: http.MethodPost, answer: "HTTP/1.1 201 Created\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n", gets: "HTTP/1.1 201 Created\nContent-Length: 0\nLocation: /b\n", conns: 1},
+	})
+}
+
+// The end of a connection ends a body only where it is the target's: anybody can cut the one below TLS.
+func TestScriptOfACutBelowTLS(t *testing.T) {
+	t.Parallel()
+	play(t, func(s *stage) {
+		c := s.dial()
+		c.Send(getBytes("/a"))
+		up := s.up.Accept()
+		up.ReadRequest()
+		up.Send("HTTP/1.1 200 OK\r\n\r\nhello")
+		up.Drop()
+		res := c.ReadAnswer(http.MethodGet)
+		require.Equal(s, "hello", res.Body)
+		require.Equal(s, s.up.TLS != nil, res.Broken != nil)
 	})
 }
 

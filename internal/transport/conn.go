@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -18,14 +19,18 @@ type tracked struct {
 	owner *Standard
 	once  sync.Once
 	under *socket // where all reads are counted; nil where they cannot be
+	ended bool    // a Read has found the end; of whoever reads
 }
 
 // Read implements [net.Conn].
-func (t *tracked) Read(p []byte) (int, error) {
+func (t *tracked) Read(p []byte) (n int, err error) {
 	if t.under != nil {
-		return t.under.take(p)
+		n, err = t.under.take(p)
+	} else {
+		n, err = t.Conn.Read(p)
 	}
-	return t.Conn.Read(p)
+	t.ended = t.ended || n == 0 && err == io.EOF //nolint:errorlint // a wrapped EOF is not the end
+	return n, err
 }
 
 // Close implements [net.Conn].
@@ -45,6 +50,8 @@ type http1 struct {
 
 	state *tls.ConnectionState // nil without TLS
 	under *socket              // nil when there is nothing to look into
+	below *tracked             // nil when it is unknown
+	heard bool                 // something of the answer has been read; of the goroutine that reads
 
 	user  atomic.Pointer[attempt] // the exchange that runs on it, when it has a request body
 	asked atomic.Bool             // the request has begun to be written
@@ -70,6 +77,7 @@ func newHTTP1(c net.Conn) *http1 {
 		c = t.NetConn()
 	}
 	if t, ok := c.(*tracked); ok {
+		h.below = t
 		if c = t.Conn; t.under != nil {
 			h.under = t.under
 			return h
@@ -106,6 +114,7 @@ func (c *http1) begin(stop <-chan struct{}) {
 // keep is called when net/http has put the connection back, by the goroutine that reads.
 func (c *http1) keep() {
 	c.asked.Store(false)
+	c.heard = false
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept = true
@@ -189,6 +198,13 @@ func (c *http1) Read(p []byte) (int, error) {
 	if n > 0 && !c.asked.Load() {
 		c.hangUp()
 		return 0, errUnsolicited
+	}
+	// An answer that ends with its connection is whole only when TLS has said that this is the end (RFC 9112 section 9.8): the
+	// connection below can be cut by anybody. Package tls does not tell the two apart between records. Before an answer it
+	// makes no difference, and net/http has to know an idle connection that was closed.
+	c.heard = c.heard || n > 0
+	if err == io.EOF && c.state != nil && c.heard && c.below != nil && c.below.ended { //nolint:errorlint // a wrapped EOF is not the end
+		err = io.ErrUnexpectedEOF
 	}
 	return n, err
 }
