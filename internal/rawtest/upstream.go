@@ -196,12 +196,12 @@ func (u *Upstream) Serve(replies ...Reply) {
 }
 
 func (u *Upstream) serve(c *Conn, replies []Reply) {
-	defer c.Close()
 	u.mu.Lock()
 	n := slices.Index(u.conns, c)
 	ended := u.ended[n]
 	u.mu.Unlock()
 	defer close(ended)
+	defer c.Close()
 	never := time.Time{} // the test's end closes the connection
 	for {
 		m, err := c.head(never)
