@@ -60,12 +60,14 @@ type Compat struct {
 type Gateway struct {
 	table atomic.Pointer[table]
 
-	mu      sync.Mutex // guards what follows
-	owners  map[io.Closer]int
-	version uint64
-	closed  bool
-	live    sync.WaitGroup // tables whose owned values are not closed yet
-	serving atomic.Int64   // tables that are current or have requests in flight
+	mu       sync.Mutex // guards what follows
+	owners   map[io.Closer]int
+	version  uint64
+	closed   bool
+	live     sync.WaitGroup  // tables whose owned values are not closed yet
+	serving  atomic.Int64    // tables that are current or have requests in flight
+	ending   context.Context //nolint:containedctx // ends when the shutdown begins; the tables' requests are told
+	beginEnd context.CancelFunc
 }
 
 // New checks c and returns a gateway that serves it. The error joins all problems of c, each naming the route or the
@@ -103,7 +105,9 @@ func (g *Gateway) swap(next *table, report Report) ([]string, error) {
 	}
 	if g.owners == nil {
 		g.owners = map[io.Closer]int{}
+		g.ending, g.beginEnd = context.WithCancel(context.Background())
 	}
+	next.ending = g.ending
 	for _, o := range next.owns {
 		g.owners[o]++
 	}
@@ -187,6 +191,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { v.Leave(complete) }()
 	x := v.Exchange()
 	x.SetVersion(t.version)
+	x.SetEnding(t.ending)
 	by := t.entry.Name()
 	var h http.Handler
 	if err == nil {
@@ -202,14 +207,25 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	complete = true
 }
 
+// announceEnd tells the requests in flight that the gateway begins to shut down.
+func (g *Gateway) announceEnd() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.beginEnd != nil {
+		g.beginEnd()
+	}
+}
+
 // closeGrace is how long Shutdown waits for closers after its context has ended.
 const closeGrace = time.Second
 
-// Shutdown ends the gateway: new requests get 503, those in flight are waited for, and what the gateway owns is closed.
+// Shutdown ends the gateway: new requests get 503, those in flight are told (see [policy.Exchange.Ending]; WebSockets are
+// closed with status 1001) and waited for, and what the gateway owns is closed.
 // When ctx ends first, it closes what is owned all the same, which breaks off what still runs through it, waits for that
 // for another second at most, and returns the context's error. It does not touch the server, which is shut down before;
 // [Gateway.Run] does both. Further calls wait likewise.
 func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.announceEnd()
 	g.mu.Lock()
 	g.closed = true
 	old := g.table.Swap(nil)

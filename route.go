@@ -12,12 +12,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/proxy"
 	"github.com/gatehouse-go/gateway/internal/router"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
 // Forward says how the request to an upstream is made; see [policy.Forward].
 type Forward = policy.Forward
+
+// Upgrade says to which protocols clients may switch, see [policy.Upgrade].
+type Upgrade = policy.Upgrade
 
 // Route sends the requests it matches through its plugins to its handler.
 type Route struct {
@@ -143,6 +147,11 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 			bad("Forward.Host %q is not a host with an optional port", h)
 		}
 	}
+	for i, p := range rt.Forward.Upgrade.Protocols {
+		if !proxy.ValidProtocol(p) {
+			bad("Forward.Upgrade.Protocols[%d] %q is no protocol to switch to; write its name, such as \"websocket\" (HTTP/2 is spoken without that)", i, p)
+		}
+	}
 	ok := checkPlugins("gateway: "+label+": Plugins", rt.Plugins, &errs)
 	if !ok || len(errs) > 0 {
 		return route{}, errors.Join(errs...)
@@ -153,7 +162,7 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
 		h = &forwarder{next: h, forward: f}
 	}
-	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.RequestTrailers || f.FlushInterval != 0 || f.Timeouts != (Timeouts{}) {
+	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.RequestTrailers || f.FlushInterval != 0 || f.Timeouts != (Timeouts{}) || len(f.Upgrade.Protocols) > 0 {
 		out.forward = &f
 	}
 	if rt.MaxBody > 0 {

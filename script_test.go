@@ -59,6 +59,10 @@ func newStage(t *testing.T, entry policy.EntryConfig, secure bool) *stage {
 		DrainTimeout: rawtest.Patience,
 		Routes: []gateway.Route{
 			{Name: "keyed", Match: gateway.Match{Prefixes: []string{"/keyed"}}, Plugins: []gateway.Plugin{keysIn(0)}, Handler: up},
+			{
+				Name: "switching", Public: true, Match: gateway.Match{Prefixes: []string{"/switch"}}, Handler: up,
+				Forward: gateway.Forward{Upgrade: policy.Upgrade{Protocols: []string{"WebSocket", "echo/2"}, Origins: []string{"https://app.test"}}},
+			},
 			{Name: "all", Public: true, Match: gateway.Match{Prefixes: []string{"/"}}, Handler: up},
 		},
 	})

@@ -163,6 +163,7 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
 	defer cancel()
+	g.announceEnd()
 	err := srv.Shutdown(drain)
 	if err != nil {
 		err = fmt.Errorf("gateway: connections were cut: %w", errors.Join(err, srv.Close()))

@@ -31,6 +31,7 @@ type table struct {
 	drain      time.Duration
 	log        panicLogger
 	version    string
+	ending     context.Context //nolint:containedctx // the gateway's
 	predicates bool            // a route has one
 	warned     map[string]bool // findings, by their text; guarded by the gateway's lock
 

@@ -77,7 +77,7 @@ func (t *try) run(w http.ResponseWriter) result {
 	defer func() { _ = res.Body.Close() }()
 	t.FirstByte = time.Since(t.sent)
 	d := t.call.Deliver(w, res)
-	if d.Sent {
+	if t.Tunnel = d.Tunnel; d.Sent {
 		t.Status = res.StatusCode
 	}
 	switch {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -67,6 +68,9 @@ type UpstreamConfig struct {
 	MaxConnAge time.Duration
 	// MaxResponseHeaderBytes bounds the head of an answer. Default 128 KiB; a negative value is an error.
 	MaxResponseHeaderBytes int64
+	// MaxUpgrades bounds the connections that have switched protocols (see [Forward].Upgrade), all targets together; MaxConns
+	// does not count them. Further requests to switch are answered with 503. Default 4096, negative: no bound.
+	MaxUpgrades int
 
 	// HideProxyStatus leaves Proxy-Status (RFC 9209), which says what kind of failure it was, out of the answers that the
 	// upstream makes itself. What a target sends under that name is passed on all the same.
@@ -99,8 +103,8 @@ type UpstreamConfig struct {
 // they are or not at all, except those that speak of one connection: Connection and what it names, Keep-Alive,
 // Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings, Proxy-Authenticate, Proxy-Authorization and
 // Proxy-Authentication-Info. TE: trailers is sent again for gRPC and from HTTP/2 clients, Expect: 100-continue with a
-// body. Upgrades, WebSockets among them, are not forwarded; trailers of requests are where Forward.RequestTrailers says
-// so. These fields are the gateway's, set last, and absent when there is nothing to say; "kept" means what the
+// body. Upgrades are forwarded where Forward.Upgrade allows the protocol, trailers of requests where Forward.RequestTrailers
+// says so. These fields are the gateway's, set last, and absent when there is nothing to say; "kept" means what the
 // [policy.Entry] left standing: of a trusted proxy's fields X-Forwarded-*, or Forwarded where ClientAddressHeader names
 // that, and what PassHeaders allows:
 //
@@ -126,7 +130,7 @@ type UpstreamConfig struct {
 // # What the client gets
 //
 // The target's status, body, trailers and header fields, without those of the list above that speak of one connection
-// (beside Connection: close, net/http hides what else the target names there); an answer with 101 is a 502. Of informational
+// (beside Connection: close, net/http hides what else the target names there); an answer with 101 that nobody asked for is a 502. Of informational
 // answers the first eight with 102 and 103 are passed on, without cookies. Via is appended to. Set-Cookie, Vary, Link,
 // WWW-Authenticate and Server-Timing stand beside what plugins prepared under these names, any other field of the target
 // replaces it. Date is the target's, or else net/http's; a Proxy-Status of the target is passed on as it is. Trailers that
@@ -141,7 +145,8 @@ type Upstream struct {
 	ownsPool  bool
 	admission []policy.Admission
 	timeouts  Timeouts
-	silent    bool // HideProxyStatus
+	silent    bool          // HideProxyStatus
+	upgrades  chan struct{} // has room for those there may be; nil for no bound
 	transport transport.Transport
 	direct    *transport.Direct // transport, if it is one
 	proxy     *proxy.Proxy
@@ -155,6 +160,8 @@ type Upstream struct {
 
 // closing marks an Upstream that takes no more requests, in a bit that the number of requests cannot reach.
 const closing = 1 << 62
+
+const defaultMaxUpgrades = 4096
 
 // NewUpstream checks c and returns an upstream. The error joins all problems, each naming the field and its value.
 func NewUpstream(c UpstreamConfig) (*Upstream, error) {
@@ -183,6 +190,9 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	u := &Upstream{
 		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
 		timeouts: c.Timeouts, silent: c.HideProxyStatus, transport: t, direct: direct, proxy: proxy.New(), idle: make(chan struct{}),
+	}
+	if c.MaxUpgrades >= 0 {
+		u.upgrades = make(chan struct{}, cmp.Or(c.MaxUpgrades, defaultMaxUpgrades))
 	}
 	u.tries.New = func() any { return new(try) }
 	u.guarded = sync.OnceValue(func() http.Handler { // few need it
@@ -366,6 +376,16 @@ func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 			c.Release()
 		}
 	}()
+	if c.Switches() && u.upgrades != nil {
+		select {
+		case u.upgrades <- struct{}{}:
+			defer func() { <-u.upgrades }()
+		default:
+			over = true
+			u.conclude(w, c, result{refusal: proxy.TooManyUpgrades()})
+			return
+		}
+	}
 	t := newTry(u, c, u.limits(c), 1)
 	u.conclude(w, c, t.run(w))
 	over = true

@@ -452,6 +452,7 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 			f.Path = ""
 		}
 		f.ConcatPath = r.PathHandling == "v1" && f.Path != ""
+		f.Upgrade = gateway.Upgrade{Protocols: []string{"websocket"}, Idle: milliseconds(s.ReadTimeout)}
 		if up := b.in.upstreamByName[s.Host]; up != nil && up.HostHead != "" && !f.PreserveHost {
 			f.Host = up.HostHead
 			place.vault = place.vault || isVault(up.node.get("host_header"))

@@ -46,8 +46,9 @@ type Exchange struct {
 	hooks          []TryHook
 	decisions      []Decision
 	tries          []Try
-	body           *progressBody // nil without a body
-	trusted        bool          // from the entry
+	body           *progressBody   // nil without a body
+	ending         context.Context //nolint:containedctx // the gateway's, not the request's
+	trusted        bool            // from the entry
 	gatewayMade    bool
 	groupsHidden   bool
 

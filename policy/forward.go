@@ -39,6 +39,8 @@ type Forward struct {
 	// trailers with 431, and the upstream's request is broken off. A plugin that replaces the request by its Clone loses
 	// their values. Only upstreams look at it.
 	RequestTrailers bool
+	// Upgrade allows protocols that clients may switch to, such as WebSocket. Only upstreams look at it.
+	Upgrade Upgrade
 	// FlushInterval is how long bytes of an answer whose length was declared may wait for more. Zero: until the server's buffer
 	// is full, or the answer ends. Negative: each piece is sent as it comes, as answers of unknown length, event streams and
 	// gRPC are in any case. Only upstreams look at it.
@@ -56,6 +58,7 @@ type Timeouts struct {
 	FirstByte time.Duration
 	// Idle bounds each pause within the body of the answer. Default 60 s.
 	Idle time.Duration
-	// Total bounds the whole exchange with the upstream, all tries included. Default: no bound.
+	// Total bounds the whole exchange with the upstream, all tries included. Default: no bound. Once a connection has
+	// switched protocols, Upgrade.Idle and Upgrade.Lifetime bound it instead.
 	Total time.Duration
 }

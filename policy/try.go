@@ -32,6 +32,8 @@ type Try struct {
 	// Out is nil in what [Exchange.Tries] returns.
 	Out *http.Request
 
+	// Tunnel is set when the try has ended, if the connection switched protocols; Outcome.Status is 101 then.
+	Tunnel *Tunnel
 	// Outcome is set when the try has ended.
 	Outcome
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse-go/gateway/internal/transport"
+	"github.com/gatehouse-go/gateway/policy"
 )
 
 // Delivery is how an answer reached the client.
@@ -21,6 +22,8 @@ type Delivery struct {
 	Err error
 	// Gone: it was the client's side that failed.
 	Gone bool
+	// Tunnel is what went over the connection after it switched protocols; nil when it did not.
+	Tunnel *policy.Tunnel
 }
 
 var errNoProgress = errors.New("proxy: the upstream's body gives neither bytes nor an end")
@@ -31,6 +34,9 @@ var errNoProgress = errors.New("proxy: the upstream's body gives neither bytes n
 // The head of an answer with a declared length is sent together with the first bytes of its body, as net/http's server
 // would do anyway; an answer that breaks off before them can still be answered otherwise.
 func (c *Call) Deliver(w http.ResponseWriter, res *transport.Answer) Delivery {
+	if res.Switched != nil {
+		return c.switchOver(w, res)
+	}
 	if c.hasLeft() {
 		return Delivery{Err: c.In.Context().Err(), Gone: true}
 	}
@@ -165,7 +171,26 @@ func (c *Call) head(w http.ResponseWriter, res *transport.Answer, trailers bool)
 	if connection := res.Header.Values("Connection"); nominates(connection) {
 		res.Header = withoutNominated(res.Header, connection)
 	}
-	var via, length []string
+	length := fieldsOf(h, res)
+	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
+		h["Content-Length"] = lengthField(res.ContentLength, length)
+	} else {
+		delete(h, "Content-Length")
+	}
+	if trailers {
+		if announced := c.announced(h, res); len(announced) > 0 {
+			h["Trailer"] = []string{strings.Join(announced, ", ")}
+		}
+	}
+	c.Detach(w)
+	c.send(w)
+	w.WriteHeader(res.StatusCode)
+}
+
+// fieldsOf puts the fields of an answer into the header h of ours, but for those of one connection. It returns the lines of its
+// Content-Length.
+func fieldsOf(h http.Header, res *transport.Answer) (length []string) {
+	var via []string
 	for i := range res.Header {
 		f := &res.Header[i]
 		switch {
@@ -184,19 +209,7 @@ func (c *Call) head(w http.ResponseWriter, res *transport.Answer, trailers bool)
 		h["Content-Type"] = nil // net/http would guess one from the body
 	}
 	h["Via"] = []string{appendVia(via, res.ProtoMajor, res.ProtoMinor)}
-	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
-		h["Content-Length"] = lengthField(res.ContentLength, length)
-	} else {
-		delete(h, "Content-Length")
-	}
-	if trailers {
-		if announced := c.announced(h, res); len(announced) > 0 {
-			h["Trailer"] = []string{strings.Join(announced, ", ")}
-		}
-	}
-	c.Detach(w)
-	c.send(w)
-	w.WriteHeader(res.StatusCode)
+	return length
 }
 
 // lengthField returns the value of Content-Length: what the upstream sent where that is written as we would.

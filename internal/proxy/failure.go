@@ -31,6 +31,11 @@ const (
 	loopDetected    = "loop_detected"
 
 	trailersTooLarge = "trailers_too_large"
+
+	upgradeInvalid = "upgrade_invalid"
+	upgradeVersion = "upgrade_version"
+	upgradeOrigin  = "upgrade_origin"
+	upgradesInUse  = "too_many_upgrades"
 )
 
 // Failure says why a try gave no answer, in words a client may read.
@@ -100,6 +105,11 @@ func uploadFailure(err error) *policy.Error {
 func Unavailable(code string, err error) *policy.Error {
 	return &policy.Error{Status: http.StatusServiceUnavailable, Code: code, Message: messageUnavailable, Err: err}
 }
+
+var errUpgradesInUse = errors.New("proxy: as many connections have switched protocols as may")
+
+// TooManyUpgrades is the refusal of a request to switch protocols when no more may do so.
+func TooManyUpgrades() *policy.Error { return Unavailable(upgradesInUse, errUpgradesInUse) }
 
 // NoTarget is the refusal of a request for which the balancer has no target.
 func NoTarget(err error) *policy.Error {

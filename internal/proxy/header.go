@@ -24,7 +24,7 @@ var notInTrailers = [...]string{
 	"Age", "Authorization", "Cache-Control", "Connection", "Content-Encoding", "Content-Length", "Content-Location",
 	"Content-Range", "Content-Type", "Cookie", "Date", "Expect", "Expires", "Host", "Keep-Alive", "Location", "Max-Forwards",
 	"Pragma", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization", "Proxy-Connection", "Range",
-	"Retry-After", "Set-Cookie", "Strict-Transport-Security", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Vary",
+	"Retry-After", "Set-Cookie", "Strict-Transport-Security", "Te", "Trailer", "Transfer-Encoding", upgradeField, "Vary",
 	"Warning", "Www-Authenticate", "X-Request-Id",
 }
 
@@ -37,10 +37,10 @@ var notInRequestTrailers = [...]string{
 }
 
 // hopByHop reports whether the field with this canonical name speaks of one connection only (RFC 9110 section 7.6.1).
-// Upgrades are not forwarded, h2c never.
+// Upgrade is sent anew where the client may switch protocols.
 func hopByHop(name string) bool {
 	switch name {
-	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", upgradeField, "Http2-Settings",
 		"Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info":
 		return true
 	}
@@ -76,7 +76,7 @@ func nominated(connection []string, f func(name string)) {
 			option, rest, more = strings.Cut(rest, ",")
 			option = strings.Trim(option, " \t")
 			switch option {
-			case "", "close", "keep-alive", "Keep-Alive", "Upgrade", "upgrade":
+			case "", "close", "keep-alive", "Keep-Alive", upgradeField, "upgrade":
 				continue
 			}
 			if name := http.CanonicalHeaderKey(option); !canonical.EndToEnd(name) {

@@ -13,7 +13,7 @@ import (
 )
 
 // ownFields is how many fields Outgoing may set by itself.
-const ownFields = 18
+const ownFields = 20
 
 var errPath = errors.New("proxy: a handler in between has left a path that has no canonical form")
 
@@ -56,7 +56,7 @@ func (c *Call) Outgoing(target *url.URL) (*http.Request, *policy.Error) {
 // requests that nobody else looks at; ok is false for one that Outgoing has to make.
 func (c *Call) OutgoingFields(target *url.URL) (out *http.Request, list []transport.Field, failed *policy.Error, ok bool) {
 	in := c.In
-	if c.Forward.Rewrite != nil || len(in.Header["Expect"]) > 0 || nominates(in.Header["Connection"]) {
+	if c.Forward.Rewrite != nil || c.upgrade != "" || len(in.Header["Expect"]) > 0 || nominates(in.Header["Connection"]) {
 		return nil, nil, nil, false
 	}
 	out, _, failed = c.outgoing(target)
@@ -170,6 +170,10 @@ func (c *Call) setConnection(f *fields) {
 	}
 	if te := in.Header["Te"]; len(te) > 0 && (in.ProtoMajor == 2 || canonical.GRPC(in.Header)) && hasToken(te, "trailers") {
 		f.set("Te", "trailers") // gRPC servers insist on it
+	}
+	if c.upgrade != "" {
+		f.set("Connection", upgradeField)
+		f.set(upgradeField, c.upgrade)
 	}
 }
 

@@ -63,6 +63,7 @@ type Call struct {
 	noForward policy.Forward // what Forward points to when the route does not say
 	identity  identity
 	upload    *Upload // nil without a body
+	upgrade   string  // the protocol that the client asks for and may have; empty for none
 
 	// The first outgoing request, and room for what nearly every one needs.
 	out    http.Request
@@ -98,6 +99,12 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 	}
 	if x.GroupsHidden() {
 		c.identity.groups = ""
+	}
+	if len(r.Header[upgradeField]) > 0 {
+		var refused *policy.Error
+		if c.upgrade, refused = upgrade(w, r, &c.Forward.Upgrade); refused != nil {
+			return nil, refused
+		}
 	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		c.upload = newUpload(w, r)

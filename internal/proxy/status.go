@@ -58,10 +58,13 @@ func errorType(err error) string {
 			return "http_response_transfer_coding"
 		}
 		return tlsType(e, "http_protocol_error") // an alert may come after the handshake
-	case transport.UploadTooSlow, transport.ClientTooSlow, bodyInvalid, bodyTooLarge, bodyTimeout, trailersTooLarge, pathRewritten:
+	case transport.UploadTooSlow, transport.ClientTooSlow, bodyInvalid, bodyTooLarge, bodyTimeout, trailersTooLarge, pathRewritten,
+		upgradeInvalid, upgradeVersion, upgradeOrigin:
 		return "http_request_error"
 	case transport.InvalidRequest, invalidIdentity, bodyPanicked:
 		return "proxy_internal_error"
+	case upgradesInUse:
+		return "connection_limit_reached"
 	case loopDetected:
 		return "proxy_loop_detected"
 	}

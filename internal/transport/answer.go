@@ -18,6 +18,9 @@ type Answer struct {
 	ContentLength int64
 	// Body is never nil.
 	Body io.ReadCloser
+	// Switched is the connection of an answer with 101, which only comes when the request had an Upgrade field. Whoever gets
+	// the answer closes it; the Body is empty.
+	Switched *Switched
 
 	trailer http.Header
 	res     *http.Response // where it came from, unless that is a Direct
@@ -59,6 +62,9 @@ func AnswerOf(res *http.Response) *Answer {
 	}
 	for name, values := range res.Header {
 		a.Header = append(a.Header, HeaderField{name, values})
+	}
+	if c, ok := res.Body.(*Switched); ok {
+		a.Switched, a.Body = c, http.NoBody
 	}
 	return a
 }

@@ -17,7 +17,12 @@ func (s *Standard) dial(ctx context.Context, network, addr string) (net.Conn, er
 
 // dialTLS is dial followed by a handshake within the same bound.
 func (s *Standard) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
+	return s.handshake(ctx, network, addr, s.tls.NextProtos)
+}
+
+func (s *Standard) handshake(ctx context.Context, network, addr string, protocols []string) (net.Conn, error) {
 	c := s.tls.Clone()
+	c.NextProtos = protocols
 	if c.ServerName == "" {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 
 // Direct is a [Transport] that speaks HTTP/1.1 over plain TCP on the goroutine that sends: it writes the request, waits and
 // reads on it, and keeps for each connection all an exchange needs. What it does not speak goes over a [Standard]: TLS, and
-// with it HTTP/2, requests with Expect, and connections of Config.Dial whose socket cannot be looked into.
+// with it HTTP/2, requests with Expect or Upgrade, and connections of Config.Dial whose socket cannot be looked into.
 //
 // An answer, its header, its body and its trailers belong to one goroutine, and to nobody once the body was closed: the next
 // exchange on the connection reuses them. Values of fields may be kept.
@@ -76,7 +76,7 @@ type Field struct{ Name, Value string }
 
 // Send implements [Transport].
 func (d *Direct) Send(out *http.Request, l Limits) (*Answer, error) {
-	if out.URL.Scheme != "http" || len(out.Header["Expect"]) > 0 {
+	if out.URL.Scheme != "http" || len(out.Header["Expect"]) > 0 || asksToSwitch(out) {
 		return d.std.Send(out, l)
 	}
 	return d.send(out, nil, l)

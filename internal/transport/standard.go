@@ -63,9 +63,10 @@ const (
 // repeat any other method without a body when the client sent Idempotency-Key; a client does not decide that here. A body
 // that was begun is never sent again.
 type Standard struct {
-	base   *http.Transport
-	tls    *tls.Config
-	dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	base     *http.Transport
+	switcher *http.Transport // for requests that ask for another protocol
+	tls      *tls.Config
+	dialer   func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -110,6 +111,15 @@ func NewStandard(c Config) *Standard {
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: pingTimeout, PingTimeout: pingTimeout, WriteByteTimeout: writeByteTimeout,
 		},
+	}
+	s.switcher = &http.Transport{
+		DialContext: s.dial,
+		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return s.handshake(ctx, network, addr, []string{"http/1.1"})
+		},
+		DisableCompression:     true,
+		DisableKeepAlives:      true, // nobody else gets such a connection, whatever becomes of the request
+		MaxResponseHeaderBytes: s.base.MaxResponseHeaderBytes,
 	}
 	return s
 }
@@ -174,8 +184,12 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	}
 	req.Header = hideIdempotencyKey(req.Header)
 
+	base := s.base
+	if asksToSwitch(req) {
+		base = s.switcher
+	}
 	a.wait(connecting)
-	res, err := s.base.RoundTrip(req)
+	res, err := base.RoundTrip(req)
 	c := a.connection()
 	for range maxStale {
 		// A kept connection may end, by the exchange before or by the target, when nothing of this one was written to it.
@@ -183,7 +197,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 			break
 		}
 		a.wait(connecting)
-		res, err = s.base.RoundTrip(req)
+		res, err = base.RoundTrip(req)
 		c = a.connection()
 	}
 	if err != nil {
@@ -196,11 +210,28 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	if c != nil {
 		res.TLS = c.state // net/http does not see the TLS below
 	}
-	if err := checkHead(res); err != nil {
+	if err := a.accept(res, c, asksToSwitch(req)); err != nil {
 		_ = res.Body.Close()
 		a.finish()
 		c.hangUp() // what follows may be no HTTP
 		return nil, &Error{Code: InvalidResponse, Err: err}
+	}
+	res.Request = out
+	return res, nil
+}
+
+// accept makes res what is passed on, or says why it is not. c is nil for HTTP/2.
+func (a *attempt) accept(res *http.Response, c *http1, asked bool) error {
+	if err := checkHead(res, asked); err != nil {
+		return err
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		conn, err := switched(res, c)
+		if err == nil {
+			res.Body = conn
+			a.finish()
+		}
+		return err
 	}
 	if suspect(res) {
 		c.hangUp()
@@ -209,8 +240,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	}
 	a.answer = res.Body
 	res.Body = (*answerBody)(a)
-	res.Request = out
-	return res, nil
+	return nil
 }
 
 var (
@@ -220,8 +250,8 @@ var (
 )
 
 // checkHead refuses heads that net/http lets through and that the next recipient might read otherwise.
-func checkHead(res *http.Response) error {
-	if res.StatusCode == http.StatusSwitchingProtocols {
+func checkHead(res *http.Response, asked bool) error {
+	if res.StatusCode == http.StatusSwitchingProtocols && !asked {
 		return errUnasked
 	}
 	if h2 := res.TLS != nil && res.TLS.NegotiatedProtocol == "h2"; res.ProtoMajor != 1 && !(h2 && res.ProtoMajor == 2) {

@@ -185,6 +185,12 @@ func (c *chain) Send(out *http.Request, l Limits) (*Answer, error) {
 	case res == nil:
 		return nil, &Error{Code: InvalidResponse, Err: errNoResponse}
 	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		if _, passed = res.Body.(*Switched); !passed {
+			return nil, &Error{Code: InvalidResponse, Err: errHidden}
+		}
+		return AnswerOf(res), nil
+	}
 	if res.Body == nil {
 		res.Body = http.NoBody
 	}
