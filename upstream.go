@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +48,7 @@ type UpstreamConfig struct {
 	// TLS configures connections to https targets. It is cloned. Nil means the system's roots, the target's host for the
 	// name, TLS 1.2 or newer, and HTTP/2 where the target offers it.
 	TLS *tls.Config
-	// Dial makes connections to targets; address is a host and a port. It returns when ctx ends, or requests wait for it beyond
+	// Dial makes connections to targets; address is a host and a port. Targets with a Socket do without it. It returns when ctx ends, or requests wait for it beyond
 	// their limits. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Outbound wraps what sends requests in round trippers of the application, the first outermost. Each is called once,
@@ -169,7 +170,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	pool, err := c.pool()
 	errs = append(errs, err)
 	settings := transport.Config{
-		TLS: c.TLS, Dial: c.Dial, MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
+		TLS: c.TLS, Dial: c.dialer(pool), MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0),
 	}
 	var t transport.Transport
@@ -199,6 +200,24 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		return policy.Must(policy.NewEntry(policy.EntryConfig{StrictPath: true})).Wrap(http.HandlerFunc(u.serve)) // a mux outside has routed
 	})
 	return u, nil
+}
+
+// dialer returns how to connect to the targets of pool; nil for a net.Dialer, which spares asking.
+func (c *UpstreamConfig) dialer(pool *balancer.Pool) func(ctx context.Context, network, address string) (net.Conn, error) {
+	hasSocket := func(t balancer.Target) bool { return t.Socket != "" }
+	if c.Pool == nil && !slices.ContainsFunc(c.Targets, hasSocket) {
+		return c.Dial
+	}
+	dial := c.Dial
+	if dial == nil {
+		dial = (&net.Dialer{KeepAlive: transport.KeepAlive}).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if socket := pool.Socket(address); socket != "" {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+		return dial(ctx, network, address)
+	}
 }
 
 // check reports what is wrong with c, its pool apart.

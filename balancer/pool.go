@@ -2,8 +2,10 @@ package balancer
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -60,8 +62,9 @@ type Pool struct {
 
 // state is what one pick sees: immutable, replaced as a whole.
 type state struct {
-	members []*Member // as configured
-	picker  Picker    // nil when none of them takes traffic
+	members []*Member         // as configured
+	picker  Picker            // nil when none of them takes traffic
+	sockets map[string]string // of the addresses that have one
 }
 
 // NewPool checks c and returns a pool. The error joins all problems, each a [*ConfigError]. It starts no goroutine.
@@ -103,7 +106,7 @@ func (p *Pool) SetTargets(targets []Target) error {
 			known[m.key] = m
 		}
 	}
-	next := &state{members: make([]*Member, 0, len(list))}
+	next := &state{members: make([]*Member, 0, len(list)), sockets: map[string]string{}}
 	before := make([]int64, 0, len(list))
 	var active []*Member
 	same := p.state.Load() != nil
@@ -115,11 +118,14 @@ func (p *Pool) SetTargets(targets []Target) error {
 		before = append(before, m.weight.Swap(int64(t.weight)))
 		same = same && before[len(before)-1] == int64(t.weight)
 		next.members = append(next.members, m)
+		if t.target.Socket != "" {
+			next.sockets[address(t.url)] = t.target.Socket
+		}
 		if t.weight > 0 {
 			active = append(active, m)
 		}
 	}
-	if old := p.state.Load(); same && slices.Equal(old.members, next.members) {
+	if old := p.state.Load(); same && slices.Equal(old.members, next.members) && maps.Equal(old.sockets, next.sockets) {
 		return nil // a discovery that found nothing new does not begin the revolution again
 	}
 	if len(active) > 0 {
@@ -179,6 +185,19 @@ func (p *Pool) Status() []MemberStatus {
 	return out
 }
 
+// Socket returns the path of the Unix socket at which the target with this address, a host and a port, is found; "" when
+// that is the address itself, or there is no such target. It is for who dials.
+func (p *Pool) Socket(address string) string {
+	if p == nil {
+		return ""
+	}
+	s := p.state.Load()
+	if s == nil || len(s.sockets) == 0 {
+		return ""
+	}
+	return s.sockets[strings.ToLower(address)]
+}
+
 // Close ends the pool: picks that follow find no target. Requests in flight are not touched. It may be called more than
 // once and returns nil.
 func (p *Pool) Close() error {
@@ -192,7 +211,7 @@ func (p *Pool) Close() error {
 	}
 	p.closed = true
 	if s := p.state.Load(); s != nil {
-		p.state.Store(&state{members: s.members})
+		p.state.Store(&state{members: s.members, sockets: s.sockets})
 	}
 	return nil
 }

@@ -480,3 +480,34 @@ func BenchmarkSetTargets(b *testing.B) {
 		}
 	}
 }
+
+func TestSockets(t *testing.T) {
+	t.Parallel()
+	long := "/" + strings.Repeat("x", 103)
+	_, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{
+		{URL: "http://a.test", Socket: "relative"},
+		{URL: "http://b.test", Socket: "@"},
+		{URL: "http://c.test", Socket: long},
+		{URL: "http://d.test", Socket: "/a\x00b"},
+		{URL: "http://e.test", Socket: "/one"},
+		{URL: "http://E.test:80/path", Socket: "/two"},
+		{URL: "http://f.test", Socket: "@abstract"},
+	}})
+	for _, want := range []string{
+		`Targets[0].Socket "relative": must be an absolute path`, `Targets[1].Socket "@": must be`, `Targets[2].Socket`, `Targets[3].Socket "/a\x00b": holds a zero byte`,
+		`Targets[5].Socket "/two": differs from "/one"`,
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NotContains(t, err.Error(), "Targets[6]")
+	p, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: "http://A.test", Socket: "/one"}, {URL: "https://[::1]"}}})
+	require.NoError(t, err)
+	require.Equal(t, "/one", p.Socket("a.test:80"))
+	require.Empty(t, p.Socket("[::1]:443"))
+	require.NoError(t, p.SetTargets([]balancer.Target{{URL: "http://A.test", Socket: "/two"}}))
+	require.Equal(t, "/two", p.Socket("A.test:80"))
+	require.NoError(t, p.Close())
+	require.Equal(t, "/two", p.Socket("a.test:80"), "requests in flight may still need it")
+	require.Empty(t, (*balancer.Pool)(nil).Socket("a.test:80"))
+	require.Empty(t, new(balancer.Pool).Socket("a.test:80"))
+}

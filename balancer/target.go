@@ -3,6 +3,7 @@ package balancer
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 
@@ -14,6 +15,10 @@ type Target struct {
 	// URL says where it is: http or https, a host, optionally a port and a path that goes before every request's own.
 	// Nothing else: no user information, query or fragment.
 	URL string
+	// Socket is the path of a Unix socket to connect to. The host of URL then only names the target: in Host, in a TLS handshake
+	// and in logs. A first "@" stands for a socket without a file (Linux). Targets with one host and port have one Socket. When it
+	// changes, connections that are open stay in use. Empty means the host of URL.
+	Socket string
 	// Weight is its share of the traffic, relative to the other targets', 1 to 65535. 0 means DefaultWeight; NoTraffic
 	// keeps the target in the pool without sending it anything. Other negative weights are errors.
 	Weight int
@@ -58,7 +63,7 @@ func parseTargets(targets []Target) ([]parsed, error) {
 		return nil, &ConfigError{Field: "Targets", Problem: fmt.Sprintf("has %d entries, at most %d can be balanced", len(targets), MaxTargets)}
 	}
 	var errs []error
-	seen := make(map[string]int, len(targets))
+	seen, sockets := make(map[string]int, len(targets)), map[string]string{}
 	out := make([]parsed, 0, len(targets))
 	for i, t := range targets {
 		p := parsed{target: t, weight: t.Weight}
@@ -79,6 +84,18 @@ func parseTargets(targets []Target) ([]parsed, error) {
 			errs = append(errs, &ConfigError{Field: field, Problem: problem})
 			continue
 		}
+		if problem := checkSocket(t.Socket); problem != "" {
+			errs = append(errs, &ConfigError{Field: fmt.Sprintf("Targets[%d].Socket %q", i, t.Socket), Problem: problem})
+			continue
+		}
+		if socket, ok := sockets[address(u)]; ok && socket != t.Socket {
+			errs = append(errs, &ConfigError{
+				Field:   fmt.Sprintf("Targets[%d].Socket %q", i, t.Socket),
+				Problem: fmt.Sprintf("differs from %q, the Socket of another target with the same host and port; give one of them another host", socket),
+			})
+			continue
+		}
+		sockets[address(u)] = t.Socket
 		if first, ok := seen[key]; ok {
 			errs = append(errs, &ConfigError{Field: field, Problem: fmt.Sprintf("is the same target as Targets[%d]; give one of them the weight of both", first)})
 			continue
@@ -88,6 +105,33 @@ func parseTargets(targets []Target) ([]parsed, error) {
 		out = append(out, p)
 	}
 	return out, errors.Join(errs...)
+}
+
+// maxSocket is how long the path of a socket can be on the systems with the least room for it.
+const maxSocket = 103
+
+// checkSocket returns what is wrong with the path of a socket.
+func checkSocket(path string) string {
+	switch {
+	case path == "":
+		return ""
+	case len(path) > maxSocket:
+		return fmt.Sprintf("is longer than the %d bytes that every system takes", maxSocket)
+	case path[0] != '/' && (path[0] != '@' || len(path) == 1):
+		return "must be an absolute path, or a name behind @"
+	case strings.ContainsRune(path, 0):
+		return "holds a zero byte"
+	}
+	return ""
+}
+
+// address is the host and port of a URL, as dialers are asked for them.
+func address(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = defaultPort(u.Scheme)
+	}
+	return strings.ToLower(net.JoinHostPort(u.Hostname(), port))
 }
 
 // parseURL returns the URL of a target and what identifies it, or what is wrong with it.

@@ -62,7 +62,7 @@ func NewDirect(c Config) *Direct {
 	}
 	d.smallBodies.New, d.uploads.New = emptySmallBody, emptyUploadBuffer
 	if d.dialer == nil {
-		d.dialer = (&net.Dialer{KeepAlive: keepAlive}).DialContext
+		d.dialer = (&net.Dialer{KeepAlive: KeepAlive}).DialContext
 	}
 	d.pools.Store(&map[string]*pool{})
 	d.life, d.end = context.WithCancel(context.Background())

@@ -46,11 +46,11 @@ const (
 	DefaultIdleTimeout    = 30 * time.Second
 	DefaultMaxAge         = 5 * time.Minute
 	DefaultMaxHeaderBytes = 128 << 10
+	KeepAlive             = 15 * time.Second // between probes of idle connections
 )
 
 const (
 	expectContinueTimeout = time.Second
-	keepAlive             = 15 * time.Second
 	pingTimeout           = 15 * time.Second
 	writeByteTimeout      = 10 * time.Second
 	maxStale              = 3 // connections that may turn out to be dead before the request is written
@@ -89,7 +89,7 @@ func NewStandard(c Config) *Standard {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if s.dialer == nil {
-		s.dialer = (&net.Dialer{KeepAlive: keepAlive}).DialContext
+		s.dialer = (&net.Dialer{KeepAlive: KeepAlive}).DialContext
 	}
 	if s.tls = c.TLS.Clone(); s.tls == nil {
 		s.tls = &tls.Config{MinVersion: tls.VersionTLS12}
