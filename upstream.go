@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatehouse-go/gateway/balancer"
 	"github.com/gatehouse-go/gateway/internal/proxy"
+	"github.com/gatehouse-go/gateway/internal/respw"
 	"github.com/gatehouse-go/gateway/internal/transport"
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -423,7 +424,22 @@ func (u *Upstream) conclude(w http.ResponseWriter, c *proxy.Call, end result) {
 		c.Detach(w)
 		u.refuse(w, c.In, end.refusal)
 	default:
+		markBroken(w)
 		panic(http.ErrAbortHandler) //nolint:forbidigo // what was sent is not whole, or nobody is there to answer
+	}
+}
+
+// markBroken tells the writers of the gateway that the answer is not whole, whoever may recover from the panic.
+func markBroken(w http.ResponseWriter) {
+	for w != nil {
+		if own, ok := w.(*respw.Writer); ok {
+			own.Break()
+		}
+		inside, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return
+		}
+		w = inside.Unwrap()
 	}
 }
 

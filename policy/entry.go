@@ -303,8 +303,13 @@ func (v Visit) Bind(r *http.Request) *http.Request {
 }
 
 // Leave ends what Enter began. Complete says that the handler has returned, and not panicked. What it wrote is sent, and
-// whoever still reads the request body moves no deadlines any more.
+// whoever still reads the request body moves no deadlines any more. It panics with [http.ErrAbortHandler] where a proxied answer
+// broke off within its body and a plugin has recovered from that.
 func (v Visit) Leave(complete bool) {
+	if complete && v.writer.Broken() {
+		v.Leave(false)
+		panic(http.ErrAbortHandler) //nolint:forbidigo // which was the proxy's word, and somebody has recovered from it
+	}
 	if complete {
 		v.writer.Finish()
 	}

@@ -27,6 +27,7 @@ type Writer struct {
 	hijacked bool
 	inHooks  bool
 	lingers  bool // Finish left a deadline
+	broken   bool // what was sent is not whole, and never will be
 	refusal  int  // the status heads below 400 get instead; 0 when they may go out
 
 	nhooks int
@@ -350,6 +351,13 @@ func (w *Writer) Finish() {
 		w.lingers = c.SetWriteDeadline(time.Now().Add(d)) == nil
 	}
 }
+
+// Break says that the answer broke off: if its head was sent, whoever ends the request has to end the connection, too,
+// although some middleware may have recovered from the panic that says so.
+func (w *Writer) Break() { w.broken = w.broken || w.sent }
+
+// Broken reports whether Break was called behind a head.
+func (w *Writer) Broken() bool { return w.broken }
 
 // Stalled reports whether the limit of LimitWrites cut a write through w off.
 func (w *Writer) Stalled() bool { return w.watch.wasCut() }

@@ -25,7 +25,7 @@ var budgets = []struct {
 	{[]string{"transform", "config"}, 4},
 	{[]string{"observe"}, 10},
 	{leaves, 0},
-	{[]string{"internal/rules", "internal/rawtest"}, 0},
+	{[]string{"internal/rules", "internal/rawtest", "regress"}, 0},
 	{[]string{"internal/..."}, 2}, // the gateway's own, and so within its budget
 	{[]string{"examples/..."}, wholeModule},
 }
