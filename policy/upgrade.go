@@ -18,8 +18,8 @@ type Upgrade struct {
 	// Nil allows all.
 	Origins []string
 	// Idle ends a connection over which nothing came from either side for so long. Default 5 min, negative: never. Lifetime
-	// ends one after that time. Default, and negative: never. A WebSocket is closed with status 1001 and has five seconds
-	// to answer.
+	// ends one after that time. Default, and negative: never; until it ends it keeps the configuration it began with. A
+	// WebSocket is closed with status 1001 and has five seconds to answer.
 	Idle, Lifetime time.Duration
 }
 

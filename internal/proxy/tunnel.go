@@ -19,6 +19,10 @@ const (
 	closing = 5 * time.Second
 )
 
+// fewBytes is what is held for each direction while little comes: most connections that have switched are silent most of the
+// time.
+const fewBytes = 4 << 10
+
 // goingAway is a Close frame with status 1001, as a server sends it (RFC 6455 sections 5.5.1 and 7.4.1).
 const goingAway = "\x88\x02\x03\xe9"
 
@@ -79,10 +83,19 @@ func (t *tunnel) run(ending context.Context) {
 
 // pass sends to one side what the other says. It returns when that has ended.
 func (t *tunnel) pass(dst, src net.Conn, in io.Reader, d *direction) {
-	buf, _ := t.buffers.Get().(*[bufferSize]byte)
-	defer t.buffers.Put(buf)
+	few := make([]byte, fewBytes)
+	var many *[bufferSize]byte // while more comes than that
+	defer func() {
+		if many != nil {
+			t.buffers.Put(many)
+		}
+	}()
 	for {
-		n, err := in.Read(buf[:])
+		buf := few
+		if many != nil {
+			buf = many[:]
+		}
+		n, err := in.Read(buf)
 		if n > 0 {
 			t.active.Store(int64(time.Since(t.began)))
 			if !d.closed {
@@ -108,6 +121,13 @@ func (t *tunnel) pass(dst, src net.Conn, in io.Reader, d *direction) {
 		default:
 			t.cut()
 			return
+		}
+		switch {
+		case n == fewBytes && many == nil:
+			many, _ = t.buffers.Get().(*[bufferSize]byte)
+		case n < fewBytes && many != nil:
+			t.buffers.Put(many)
+			many = nil
 		}
 		if d == &t.toClient && !d.closed && t.leaves() && d.frames.between() {
 			if _, err := io.WriteString(dst, goingAway); err != nil {
