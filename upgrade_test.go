@@ -17,7 +17,7 @@ import (
 )
 
 // switching serves an upstream whose clients may switch to u's protocols.
-func switching(t *testing.T, c gateway.UpstreamConfig, u policy.Upgrade, target string) (addr string, left <-chan seen) {
+func switching(t testing.TB, c gateway.UpstreamConfig, u policy.Upgrade, target string) (addr string, left <-chan seen) {
 	t.Helper()
 	up := upstream(t, c, target)
 	h, left := watched(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -97,7 +97,7 @@ func watched(h http.Handler) (http.Handler, <-chan seen) {
 	}), ch
 }
 
-func upstream(t *testing.T, c gateway.UpstreamConfig, urls ...string) *gateway.Upstream {
+func upstream(t testing.TB, c gateway.UpstreamConfig, urls ...string) *gateway.Upstream {
 	t.Helper()
 	if c.Name == "" {
 		c.Name = "up"
@@ -112,7 +112,7 @@ func upstream(t *testing.T, c gateway.UpstreamConfig, urls ...string) *gateway.U
 }
 
 // front serves h on loopback.
-func front(t *testing.T, h http.Handler) *httptest.Server {
+func front(t testing.TB, h http.Handler) *httptest.Server {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
