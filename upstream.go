@@ -52,6 +52,9 @@ type UpstreamConfig struct {
 	// Dial makes connections to targets; address is a host and a port. Targets with a Socket do without it. It returns when ctx ends, or requests wait for it beyond
 	// their limits. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// ProxyProtocol tells targets the client's address by the PROXY protocol: that of policy.Exchange.ClientAddr, with port 0, or
+	// that it is unknown. A connection then serves one request only, and speaks HTTP/1.1. Default NoProxyProtocol.
+	ProxyProtocol ProxyProtocol
 	// Outbound wraps what sends requests in round trippers of the application, the first outermost. Each is called once,
 	// here. They must keep the context of the requests they pass on.
 	Outbound []func(http.RoundTripper) http.RoundTripper
@@ -172,12 +175,12 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	errs = append(errs, err)
 	settings := transport.Config{
 		TLS: c.TLS, Dial: c.dialer(pool), MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
-		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0),
+		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0), Preface: c.ProxyProtocol.preface(),
 	}
 	var t transport.Transport
 	var direct *transport.Direct
 	switch {
-	case len(c.Outbound) == 0:
+	case len(c.Outbound) == 0 && settings.Preface == nil:
 		direct = transport.NewDirect(settings)
 		t = direct
 	case !containsNil(c.Outbound): // a round tripper may keep an answer, which a Direct does not allow
@@ -242,6 +245,9 @@ func (c *UpstreamConfig) check() []error {
 		if f == nil {
 			bad("Outbound[%d] is nil", i)
 		}
+	}
+	if c.ProxyProtocol > ProxyProtocolV2 {
+		bad("ProxyProtocol %d is no version; use ProxyProtocolV1 or ProxyProtocolV2", c.ProxyProtocol)
 	}
 	if c.MaxResponseHeaderBytes < 0 {
 		bad("MaxResponseHeaderBytes %d is negative; 0 means %d", c.MaxResponseHeaderBytes, transport.DefaultMaxHeaderBytes)

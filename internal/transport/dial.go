@@ -69,6 +69,12 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 		_ = raw.Close()
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
 	}
+	if s.preface != nil {
+		if err := writeWithin(ctx, c, s.preface(ctx)); err != nil {
+			_ = c.Close()
+			return nil, &Error{Code: dialCode(ctx, err), Err: err}
+		}
+	}
 	if secure == nil {
 		return newHTTP1(c), nil
 	}
@@ -107,4 +113,14 @@ func dialCode(ctx context.Context, err error) string {
 	default:
 		return ConnectFailed
 	}
+}
+
+// writeWithin writes message, for as long as ctx allows.
+func writeWithin(ctx context.Context, c net.Conn, message []byte) error {
+	stop := context.AfterFunc(ctx, func() { _ = c.SetWriteDeadline(time.Unix(1, 0)) })
+	_, err := c.Write(message)
+	if !stop() && err == nil {
+		err = ctx.Err() // the deadline is about to be set
+	}
+	return err
 }

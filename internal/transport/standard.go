@@ -23,6 +23,9 @@ type Config struct {
 	TLS *tls.Config
 	// Dial makes connections. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Preface returns what is sent first on a connection that is made for the exchange in ctx, below TLS. Such a connection serves
+	// no other exchange, and speaks HTTP/1.1. Nil sends nothing. Only a Standard does this.
+	Preface func(ctx context.Context) []byte
 	// MaxConns bounds the connections to one target, those being dialled included; further requests wait for one within
 	// Limits.Connect. While they wait, uploads that are slower than 8 KiB/s may lose theirs. Default 512, negative: no
 	// bound.
@@ -67,6 +70,7 @@ type Standard struct {
 	switcher *http.Transport // for requests that ask for another protocol
 	tls      *tls.Config
 	dialer   func(ctx context.Context, network, addr string) (net.Conn, error)
+	preface  func(ctx context.Context) []byte // nil sends nothing
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -84,6 +88,7 @@ type Standard struct {
 func NewStandard(c Config) *Standard {
 	s := &Standard{
 		dialer:    c.Dial,
+		preface:   c.Preface,
 		exchanges: map[*attempt]struct{}{},
 		conns:     map[*tracked]struct{}{},
 	}
@@ -94,7 +99,10 @@ func NewStandard(c Config) *Standard {
 	if s.tls = c.TLS.Clone(); s.tls == nil {
 		s.tls = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	if len(s.tls.NextProtos) == 0 {
+	switch {
+	case s.preface != nil:
+		s.tls.NextProtos = []string{"http/1.1"}
+	case len(s.tls.NextProtos) == 0:
 		s.tls.NextProtos = []string{"h2", "http/1.1"}
 	}
 	s.base = &http.Transport{
@@ -102,6 +110,7 @@ func NewStandard(c Config) *Standard {
 		DialContext:            s.dial,
 		DialTLSContext:         s.dialTLS,
 		DisableCompression:     true, // Accept-Encoding is the client's, and so is what comes back
+		DisableKeepAlives:      s.preface != nil,
 		MaxConnsPerHost:        max(orDefault(c.MaxConns, DefaultMaxConns), 0),
 		MaxIdleConnsPerHost:    orDefault(c.MaxIdleConns, DefaultMaxIdleConns),
 		IdleConnTimeout:        max(orDefault(c.IdleTimeout, DefaultIdleTimeout), 0),
