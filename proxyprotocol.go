@@ -81,7 +81,7 @@ func proxyV2(client, own netip.AddrPort) []byte {
 	}
 	from, to := client.Addr().AsSlice(), own.Addr().AsSlice()
 	b := append([]byte(proxySignature), kind...)
-	b = binary.BigEndian.AppendUint16(b, uint16(2*len(from)+4)) //nolint:gosec // G115: 12 or 36
+	b = binary.BigEndian.AppendUint16(b, uint16(2*len(from)+4))
 	b = append(append(b, from...), to...)
 	b = binary.BigEndian.AppendUint16(b, client.Port())
 	return binary.BigEndian.AppendUint16(b, own.Port())
