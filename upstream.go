@@ -49,8 +49,12 @@ type UpstreamConfig struct {
 	// TLS configures connections to https targets. It is cloned. Nil means the system's roots, the target's host for the
 	// name, TLS 1.2 or newer, and HTTP/2 where the target offers it.
 	TLS *tls.Config
-	// Dial makes connections to targets; address is a host and a port. Targets with a Socket do without it. It returns when ctx ends, or requests wait for it beyond
-	// their limits. Nil means a net.Dialer.
+	// UnencryptedHTTP2 has HTTP/2 spoken to http targets, which must expect it (RFC 9113 section 3.3), as gRPC services
+	// without TLS do; one that does not is answered for with 502. Requests to switch protocols still go in HTTP/1.1. Default:
+	// HTTP/1.1. It changes nothing for https targets.
+	UnencryptedHTTP2 bool
+	// Dial makes connections to targets; address is a host and a port. Targets with a Socket do without it. It returns when
+	// ctx ends, or requests wait for it beyond their limits. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// ProxyProtocol tells targets the client's address by the PROXY protocol: that of policy.Exchange.ClientAddr, with port 0, or
 	// that it is unknown. A connection then serves one request only, and speaks HTTP/1.1. Default NoProxyProtocol.
@@ -176,6 +180,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	settings := transport.Config{
 		TLS: c.TLS, Dial: c.dialer(pool), MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0), Preface: c.ProxyProtocol.preface(),
+		ClearHTTP2: c.UnencryptedHTTP2,
 	}
 	var t transport.Transport
 	var direct *transport.Direct
@@ -245,6 +250,9 @@ func (c *UpstreamConfig) check() []error {
 		if f == nil {
 			bad("Outbound[%d] is nil", i)
 		}
+	}
+	if c.ProxyProtocol != NoProxyProtocol && c.UnencryptedHTTP2 {
+		bad("ProxyProtocol and UnencryptedHTTP2 are both set; connections that tell of one client speak HTTP/1.1")
 	}
 	if c.ProxyProtocol > ProxyProtocolV2 {
 		bad("ProxyProtocol %d is no version; use ProxyProtocolV1 or ProxyProtocolV2", c.ProxyProtocol)

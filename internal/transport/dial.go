@@ -15,6 +15,15 @@ func (s *Standard) dial(ctx context.Context, network, addr string) (net.Conn, er
 	return s.connect(ctx, network, addr, nil)
 }
 
+// dialClear is dial for HTTP/2, over which no exchange gets what another's target sent.
+func (s *Standard) dialClear(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := s.dial(ctx, network, addr)
+	if h, ok := c.(*http1); ok {
+		return h.below, nil
+	}
+	return c, err
+}
+
 // dialTLS is dial followed by a handshake within the same bound.
 func (s *Standard) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
 	return s.handshake(ctx, network, addr, s.tls.NextProtos)

@@ -14,8 +14,8 @@ import (
 )
 
 // Direct is a [Transport] that speaks HTTP/1.1 over plain TCP on the goroutine that sends: it writes the request, waits and
-// reads on it, and keeps for each connection all an exchange needs. What it does not speak goes over a [Standard]: TLS, and
-// with it HTTP/2, requests with Expect or Upgrade, and connections of Config.Dial whose socket cannot be looked into.
+// reads on it, and keeps for each connection all an exchange needs. What it does not speak goes over a [Standard]: TLS and
+// HTTP/2, requests with Expect or Upgrade, and connections of Config.Dial whose socket cannot be looked into.
 //
 // An answer, its header, its body and its trailers belong to one goroutine, and to nobody once the body was closed: the next
 // exchange on the connection reuses them. Values of fields may be kept.
@@ -76,7 +76,7 @@ type Field struct{ Name, Value string }
 
 // Send implements [Transport].
 func (d *Direct) Send(out *http.Request, l Limits) (*Answer, error) {
-	if out.URL.Scheme != "http" || len(out.Header["Expect"]) > 0 || asksToSwitch(out) {
+	if d.std.clear != nil || out.URL.Scheme != "http" || len(out.Header["Expect"]) > 0 || asksToSwitch(out) {
 		return d.std.Send(out, l)
 	}
 	return d.send(out, nil, l)
@@ -85,7 +85,7 @@ func (d *Direct) Send(out *http.Request, l Limits) (*Answer, error) {
 // SendFields is Send for a request whose header is in fields, which spares a map. Its own header is empty, and not nil; none
 // of the fields is Expect.
 func (d *Direct) SendFields(out *http.Request, fields []Field, l Limits) (*Answer, error) {
-	if out.URL.Scheme != "http" {
+	if d.std.clear != nil || out.URL.Scheme != "http" {
 		return d.sendStandard(out, fields, l)
 	}
 	return d.send(out, fields, l)

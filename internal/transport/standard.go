@@ -40,6 +40,8 @@ type Config struct {
 	MaxAge time.Duration
 	// MaxHeaderBytes bounds the head of an answer, informational ones included. Default 128 KiB.
 	MaxHeaderBytes int64
+	// ClearHTTP2 has HTTP/2 spoken over plain TCP, without asking (RFC 9113 section 3.3), but for requests with Upgrade.
+	ClearHTTP2 bool
 }
 
 // Defaults of [Config].
@@ -67,6 +69,7 @@ const (
 // that was begun is never sent again.
 type Standard struct {
 	base     *http.Transport
+	clear    *http.Transport // for http targets, in HTTP/2; nil where they are spoken to in HTTP/1
 	switcher *http.Transport // for requests that ask for another protocol
 	tls      *tls.Config
 	dialer   func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -120,6 +123,12 @@ func NewStandard(c Config) *Standard {
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: pingTimeout, PingTimeout: pingTimeout, WriteByteTimeout: writeByteTimeout,
 		},
+	}
+	if c.ClearHTTP2 {
+		s.clear = s.base.Clone()
+		s.clear.DialContext = s.dialClear
+		s.clear.Protocols = new(http.Protocols)
+		s.clear.Protocols.SetUnencryptedHTTP2(true)
 	}
 	s.switcher = &http.Transport{
 		DialContext: s.dial,
@@ -184,8 +193,15 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	if a.upload != nil {
 		req.Body = (*uploadBody)(a)
 	}
+	base := s.base
+	switch {
+	case asksToSwitch(req):
+		base = s.switcher
+	case s.clear != nil && req.URL.Scheme == "http":
+		base = s.clear
+	}
 	req.GetBody = nil // nobody may send a body twice
-	if req.Method == http.MethodHead && req.URL.Scheme == "http" {
+	if req.Method == http.MethodHead && req.URL.Scheme == "http" && base != s.clear {
 		req.Close = true // see suspect: kept, net/http would look into it and log what a target sent unasked
 	}
 	if a.upload != nil {
@@ -193,10 +209,6 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	}
 	req.Header = hideIdempotencyKey(req.Header)
 
-	base := s.base
-	if asksToSwitch(req) {
-		base = s.switcher
-	}
 	a.wait(connecting)
 	res, err := base.RoundTrip(req)
 	c := a.connection()
@@ -231,7 +243,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 
 // accept makes res what is passed on, or says why it is not. c is nil for HTTP/2.
 func (a *attempt) accept(res *http.Response, c *http1, asked bool) error {
-	if err := checkHead(res, asked); err != nil {
+	if err := checkHead(res, asked, c == nil); err != nil {
 		return err
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
@@ -259,11 +271,11 @@ var (
 )
 
 // checkHead refuses heads that net/http lets through and that the next recipient might read otherwise.
-func checkHead(res *http.Response, asked bool) error {
+func checkHead(res *http.Response, asked, h2 bool) error {
 	if res.StatusCode == http.StatusSwitchingProtocols && !asked {
 		return errUnasked
 	}
-	if h2 := res.TLS != nil && res.TLS.NegotiatedProtocol == "h2"; res.ProtoMajor != 1 && !(h2 && res.ProtoMajor == 2) {
+	if res.ProtoMajor != 1 && !(h2 && res.ProtoMajor == 2) {
 		return errVersion
 	}
 	for name := range res.Header {
@@ -349,6 +361,9 @@ func (s *Standard) Close() error {
 	}
 	s.running.Wait()
 	s.base.CloseIdleConnections()
+	if s.clear != nil {
+		s.clear.CloseIdleConnections()
+	}
 
 	// What is not idle in net/http's books, such as an HTTP/2 connection that just lost its last stream.
 	s.mu.Lock()
