@@ -31,6 +31,7 @@ type attempt struct {
 
 	informed int           // by net/http's goroutine that reads
 	upload   io.ReadCloser // nil without a body
+	forsake  func() bool   // stops the watch over the caller's context; nil without a body
 	answer   io.ReadCloser // belongs to the reader of the answer
 
 	mu      sync.Mutex
@@ -285,6 +286,14 @@ func (a *attempt) endUpload() {
 	}
 }
 
+// abandon is called when the caller's context ends. net/http's HTTP/2 does not look at that while it waits for a part of the
+// request body; its HTTP/1 closes the connection.
+func (a *attempt) abandon() {
+	if a.connection() == nil {
+		a.endUpload()
+	}
+}
+
 // unwanted lets a Read go that waits for the body to be wanted. The caller holds the lock.
 func (a *attempt) unwanted() {
 	if a.done != nil && !a.isDone {
@@ -333,6 +342,9 @@ func (a *attempt) finish() {
 	a.unwanted()
 	c := a.conn
 	a.mu.Unlock()
+	if a.forsake != nil {
+		a.forsake()
+	}
 	a.cancel()
 	a.endUpload()
 	if c != nil {

@@ -179,3 +179,47 @@ func TestClearHTTP2Cancelled(t *testing.T) {
 		})
 	}
 }
+
+// An exchange whose context ends is over, although its client neither sends more nor ends what it sends.
+func TestCancelledWhileTheClientPauses(t *testing.T) {
+	t.Parallel()
+	for name, start := range clearTransports() {
+		for _, before := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, " before the answer: ", before), func(t *testing.T) {
+				t.Parallel()
+				var conns atomic.Int64
+				began, left := make(chan struct{}), make(chan struct{})
+				url := clearServer(t, false, &conns, func(w http.ResponseWriter, r *http.Request) {
+					if !before {
+						_ = http.NewResponseController(w).Flush()
+					}
+					close(began)
+					<-r.Context().Done()
+					close(left)
+				})
+				s := start()
+				defer s.Close()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				body, client := io.Pipe()
+				defer client.Close()
+				if before {
+					go func() {
+						<-began
+						cancel()
+					}()
+				}
+				res, err := s.Send(outgoing(ctx, url, body), transport.Limits{})
+				if !before {
+					require.NoError(t, err)
+					<-began
+					cancel()
+					_, err = res.Body.Read(make([]byte, 1))
+					require.NoError(t, res.Body.Close())
+				}
+				require.Equal(t, transport.Canceled, code(t, err))
+				<-left
+			})
+		}
+	}
+}

@@ -192,6 +192,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	req := out.WithContext(httptrace.WithClientTrace(attemptContext{ctx, a}, &a.trace))
 	if a.upload != nil {
 		req.Body = (*uploadBody)(a)
+		a.forsake = context.AfterFunc(a.parent, a.abandon)
 	}
 	base := s.base
 	switch {
