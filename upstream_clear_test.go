@@ -59,3 +59,28 @@ func TestUnencryptedHTTP2IsNotUnderstood(t *testing.T) {
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
 	require.NoError(t, res.Body.Close())
 }
+
+// What a target ends with its head ends with it for the client, too: gRPC looks for the status of a failed call there.
+func TestHeadThatEndsAnAnswer(t *testing.T) {
+	t.Parallel()
+	service := frontHTTP2(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", "12")
+	}))
+	own, err := service.Client().Post(service.URL, "application/grpc", strings.NewReader("message"))
+	require.NoError(t, err)
+	require.NoError(t, own.Body.Close())
+	roots := service.Client().Transport.(*http.Transport).TLSClientConfig
+	u := upstream(t, gateway.UpstreamConfig{TLS: roots}, service.URL)
+	for name, forward := range map[string]gateway.Forward{"default": {}, "flushed": {FlushInterval: -1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := frontHTTP2(t, gateway.Must(gateway.New(gateway.Config{Logger: quiet(), Routes: []gateway.Route{{Name: "all", Handler: u, Forward: forward}}})))
+			res, err := srv.Client().Post(srv.URL, "application/grpc", strings.NewReader("message"))
+			require.NoError(t, err)
+			require.IsType(t, own.Body, res.Body, "there is no frame behind the head")
+			require.Equal(t, "12", res.Header.Get("Grpc-Status"))
+			require.NoError(t, res.Body.Close())
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-go/gateway/internal/transport"
 	"github.com/gatehouse-go/gateway/policy"
@@ -48,10 +49,8 @@ func (c *Call) Deliver(w http.ResponseWriter, res *transport.Answer) Delivery {
 		c.head(w, res, false)
 		return Delivery{Sent: true}
 	}
-	flush, interval := flusher(w, res), c.Forward.FlushInterval
-	if flush == nil && interval < 0 {
-		flush = flushing(w)
-	}
+	interval := c.Forward.FlushInterval
+	flush := flusher(w, res, interval)
 	if flush == nil {
 		if whole := res.Whole(); whole != nil { // which takes it as read
 			return c.deliverWhole(w, res, whole)
@@ -132,9 +131,10 @@ func readSome(r io.Reader, p []byte) (int, error) {
 }
 
 // flusher returns how to flush after every write, or nil when the answer need not be: its length is declared, so that the
-// client does not take it for a stream.
-func flusher(w http.ResponseWriter, res *transport.Answer) func() error {
-	if res.ContentLength >= 0 && !streams(res.Header.Values("Content-Type")) {
+// client does not take it for a stream. One that is empty must not be: over HTTP/2 its head would no longer end it, and
+// then gRPC finds no status in it.
+func flusher(w http.ResponseWriter, res *transport.Answer, interval time.Duration) func() error {
+	if res.ContentLength == 0 || res.ContentLength > 0 && interval >= 0 && !streams(res.Header.Values("Content-Type")) {
 		return nil
 	}
 	return flushing(w)
