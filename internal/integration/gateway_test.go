@@ -25,7 +25,10 @@ import (
 	"github.com/gatehouse-go/gateway/ratelimit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	useFailing()
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait for what should come at once.
 const patience = 30 * time.Second
