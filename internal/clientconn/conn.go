@@ -16,8 +16,11 @@ import (
 // A read of a single byte is how net/http looks for a client that leaves while its request is served. For the first moment
 // it does not look at the socket: most requests are over by then. Once somebody has taken the connection over, which
 // begins with SetDeadline or SyscallConn, this is so no more.
+//
+// Where its framing is checked, what it reads is a stream of HTTP/1 requests until somebody takes the connection over.
 type Conn struct {
 	*net.TCPConn
+	guarded
 
 	born time.Time
 
@@ -85,6 +88,7 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	defer c.mu.Unlock()
 	c.read.by, c.write.by = t, t
 	c.takeOver()
+	c.stream.takeOver()
 	return errors.Join(c.setRead(), c.setWrite())
 }
 
@@ -123,8 +127,24 @@ func (c *Conn) exact() error {
 	return errors.Join(c.setRead(), c.setWrite())
 }
 
+// RemoteAddr implements [net.Conn].
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.remote != nil {
+		return c.remote
+	}
+	return c.TCPConn.RemoteAddr()
+}
+
 // Read implements [io.Reader].
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.stream.checked {
+		return c.stream.read(c, p)
+	}
+	return c.receive(p)
+}
+
+// receive reads what comes.
+func (c *Conn) receive(p []byte) (int, error) {
 	c.mu.Lock()
 	if len(p) == 1 && c.plain == 0 && !c.resting && !c.rest() {
 		c.mu.Unlock()
@@ -190,6 +210,9 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 
 // WriteTo implements [io.WriterTo].
 func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	if c.stream.checked && !c.stream.open.Load() {
+		return io.Copy(w, struct{ io.Reader }{c})
+	}
 	if err := c.bePlain(); err != nil {
 		return 0, err
 	}
@@ -225,6 +248,7 @@ func (c *Conn) Close() error {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
+	c.hold.release()
 	return c.TCPConn.Close()
 }
 

@@ -140,11 +140,11 @@ func TestRead(t *testing.T) {
 				return done
 			}, os.ErrDeadlineExceeded},
 			{"the deadline is lifted", func(e ends) <-chan outcome {
-				require.NoError(e.t, e.c.SetReadDeadline(time.Now().Add(2*brief)))
+				require.NoError(e.t, e.c.SetReadDeadline(time.Now().Add(10*brief)))
 				done := begin(e.c.Read, make([]byte, size))
 				after(e.t, brief)
 				require.NoError(e.t, e.c.SetReadDeadline(time.Time{}))
-				after(e.t, 2*brief)
+				after(e.t, 10*brief)
 				require.Empty(e.t, done)
 				_, err := e.client.Write([]byte("x"))
 				require.NoError(e.t, err)
@@ -224,11 +224,11 @@ func TestWrite(t *testing.T) {
 			return done
 		}, os.ErrDeadlineExceeded},
 		{"the deadline is lifted", func(e ends) <-chan outcome {
-			require.NoError(e.t, e.c.SetWriteDeadline(time.Now().Add(2*brief)))
+			require.NoError(e.t, e.c.SetWriteDeadline(time.Now().Add(10*brief)))
 			done := begin(e.c.Write, large)
 			after(e.t, brief)
 			require.NoError(e.t, e.c.SetWriteDeadline(time.Time{}))
-			after(e.t, 2*brief)
+			after(e.t, 10*brief)
 			require.Empty(e.t, done)
 			go func() { _, _ = io.Copy(io.Discard, e.client) }()
 			return done
