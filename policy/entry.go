@@ -345,6 +345,7 @@ func reset(w http.ResponseWriter) {
 		_ = l.SetLinger(0)
 	}
 	_ = socket.Close()
+	_ = conn.Close() // for whoever counts connections
 }
 
 // admit runs the checks, cheapest first. The caller holds x.mu.
