@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"log/slog"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -49,6 +50,12 @@ func playWith(t *testing.T, entry policy.EntryConfig, script func(s *stage)) {
 
 func newStage(t *testing.T, entry policy.EntryConfig, secure bool) *stage {
 	t.Helper()
+	return newStageOn(t, listen(t), entry, secure)
+}
+
+// newStageOn is newStage with the listener of the gateway.
+func newStageOn(t *testing.T, l net.Listener, entry policy.EntryConfig, secure bool) *stage {
+	t.Helper()
 	s := &stage{T: t, up: rawtest.Listen(t, secure)}
 	up, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: "up", Targets: []balancer.Target{{URL: s.up.URL}}, TLS: s.up.TLS})
 	require.NoError(t, err)
@@ -67,7 +74,6 @@ func newStage(t *testing.T, entry policy.EntryConfig, secure bool) *stage {
 		},
 	})
 	require.NoError(t, err)
-	l := listen(t)
 	s.addr = l.Addr().String()
 	srv := gateway.NewServer("", gw)
 	srv.ErrorLog = nil

@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/gatehouse-go/gateway/internal/clientconn"
 )
 
 // What [NewServer] sets, and [CheckServer] compares with.
@@ -111,9 +109,10 @@ func CheckServer(srv *http.Server) []string {
 // gateway owns has another second to close. It returns nil after a clean drain. When a listener fails, Run ends the rest
 // likewise and returns that error. A gateway that was run is shut down when Run returns.
 //
-// The listeners are served as they are (wrap them in TLS yourself); without any, srv.Addr is listened on, with TLS when
-// srv.TLSConfig has certificates. Those connections are not [*net.TCPConn] themselves, so that deadlines cost less, but
-// return one by a NetConn method, as TLS connections do. A srv without Handler gets the gateway.
+// The listeners are served as they are: make them with [NewListener], and wrap them in TLS yourself. Without any, srv.Addr is
+// listened on through NewListener with its defaults, with TLS when srv.TLSConfig has certificates. Connections of such a
+// listener are not [*net.TCPConn] themselves, so that deadlines cost less, but return one by a NetConn method, as TLS
+// connections do. A srv without Handler gets the gateway.
 func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener) error {
 	if g.table.Load() == nil {
 		return ErrShutdown
@@ -140,7 +139,10 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 		if err != nil {
 			return errors.Join(fmt.Errorf("gateway: %w", err), g.shutdownNow())
 		}
-		ls = []net.Listener{clientconn.Listener{Listener: l}}
+		if l, err = NewListener(l, ListenerConfig{}); err != nil {
+			return errors.Join(err, g.shutdownNow())
+		}
+		ls = []net.Listener{l}
 	}
 	failed := make(chan error, len(ls))
 	for _, l := range ls {

@@ -22,7 +22,7 @@ func pair(t testing.TB) (*clientconn.Conn, *net.TCPConn) {
 	client, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
-	c, err := clientconn.Listener{Listener: l}.Accept()
+	c, err := clientconn.NewGate(l, clientconn.Options{}).Accept()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c.(*clientconn.Conn), client.(*net.TCPConn)

@@ -17,7 +17,7 @@ func BenchmarkGate(b *testing.B) {
 		message := strings.Replace(fmt.Sprintf(get, "/a"), "\r\n\r\n", strings.Repeat("\r\nX-Some-Field: with a value of forty bytes, say one", fields)+"\r\n\r\n", 1)
 		for name, wrap := range map[string]func(net.Listener) net.Listener{
 			"net":        func(l net.Listener) net.Listener { return l },
-			"clientconn": func(l net.Listener) net.Listener { return clientconn.Listener{Listener: l} },
+			"clientconn": func(l net.Listener) net.Listener { return clientconn.NewGate(l, clientconn.Options{}) },
 			"framing":    func(l net.Listener) net.Listener { return clientconn.NewGate(l, clientconn.Options{Framing: true}) },
 		} {
 			b.Run(fmt.Sprintf("%d fields/%s", fields, name), func(b *testing.B) {

@@ -23,7 +23,7 @@ func serve(t testing.TB, plain bool, h http.HandlerFunc, set func(*httptest.Serv
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
 	if !plain {
-		srv.Listener = clientconn.Listener{Listener: srv.Listener}
+		srv.Listener = clientconn.NewGate(srv.Listener, clientconn.Options{})
 	}
 	if set != nil {
 		set(srv)

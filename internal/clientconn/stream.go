@@ -152,6 +152,7 @@ func (s *stream) refuse(c receiver) error {
 		return s.fault(c)
 	}
 	s.answered = true
+	s.tell(c)
 	_ = c.SetWriteDeadline(time.Now().Add(refusalTimeout))
 	if _, err := io.WriteString(c, refusal); err != nil || c.CloseWrite() != nil {
 		return s.fault(c)
@@ -168,11 +169,16 @@ func (s *stream) refuse(c receiver) error {
 	return s.fault(c)
 }
 
-// fault is an error that net/http does not answer.
-func (s *stream) fault(c receiver) error {
+// tell tells the listener's owner, once.
+func (s *stream) tell(c receiver) {
 	if s.refused != nil && !s.told {
 		s.told = true
 		s.refused(c.RemoteAddr(), ErrFraming)
 	}
+}
+
+// fault is an error that net/http does not answer.
+func (s *stream) fault(c receiver) error {
+	s.tell(c)
 	return &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: ErrFraming}
 }
