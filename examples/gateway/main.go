@@ -5,6 +5,9 @@
 //	go run ./examples/gateway -config kong.yml -check
 //	go run ./examples/gateway -config kong.yml -explain 'GET http://host/users/42'
 //
+// Each address has at most gateway.DefaultMaxConns connections, and requests whose framing is ambiguous are refused; see
+// gateway.NewListener. With -real-ip-header proxy_protocol the trusted proxies send headers of the PROXY protocol.
+//
 // The file, and the certificate of -tls-cert, are read again when they change, and on SIGHUP. SIGTERM and SIGINT drain: no
 // connection is accepted any more, requests in flight have eight seconds, and then it ends.
 package main
@@ -79,7 +82,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	f.StringVar(&s.tlsCert, "tls-cert", "", "certificate for names the configuration has none for; default: a self-signed one")
 	f.StringVar(&s.tlsKey, "tls-key", "", "its private key")
 	f.StringVar(&s.trusted, "trusted", getenv("KONG_TRUSTED_IPS"), "networks of trusted proxies, separated by commas")
-	f.StringVar(&s.realIPHeader, "real-ip-header", header, "field in which they name the client")
+	f.StringVar(&s.realIPHeader, "real-ip-header", header, "field in which they name the client, or "+proxyProtocol)
 	f.BoolVar(&s.realIPRecursive, "real-ip-recursive", recursive, "skip the addresses of trusted proxies in that field")
 	f.BoolVar(&s.allowUnsupported, "allow-unsupported", false, "leave out what Kong accepts and this gateway does not")
 	f.BoolVar(&s.check, "check", false, "check the configuration, print the route table, and exit")
@@ -93,9 +96,15 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	return s, nil
 }
 
-// entry configures whom to trust.
-func (s *settings) entry() (policy.EntryConfig, error) {
+// proxyProtocol is the value of -real-ip-header with which proxies name clients in the PROXY protocol.
+const proxyProtocol = "proxy_protocol"
+
+// trust configures whom to trust, above HTTP or below it.
+func (s *settings) trust() (policy.EntryConfig, gateway.ListenerConfig, error) {
 	var e policy.EntryConfig
+	var l gateway.ListenerConfig
+	var networks []netip.Prefix
+	everybody := false
 	for text := range strings.SplitSeq(s.trusted, ",") {
 		if text = strings.TrimSpace(text); text == "" || text == "unix:" { // it listens on no Unix socket
 			continue
@@ -104,24 +113,30 @@ func (s *settings) entry() (policy.EntryConfig, error) {
 		if err != nil {
 			a, addrErr := netip.ParseAddr(text)
 			if addrErr != nil {
-				return e, fmt.Errorf("-trusted: %q is neither an address nor a network", text)
+				return e, l, fmt.Errorf("-trusted: %q is neither an address nor a network", text)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
-		e.TrustedProxies = append(e.TrustedProxies, p)
-		e.InsecureTrustAll = e.InsecureTrustAll || p.Bits() == 0
+		networks = append(networks, p)
+		everybody = everybody || p.Bits() == 0
 	}
-	if len(e.TrustedProxies) > 0 {
-		e.ClientAddressHeader = s.realIPHeader
+	switch {
+	case s.realIPHeader == proxyProtocol:
+		if len(networks) == 0 {
+			return e, l, fmt.Errorf("-real-ip-header %s needs the networks of the proxies in -trusted", proxyProtocol)
+		}
+		l.ProxyProtocol = gateway.ProxyProtocol{TrustedProxies: networks, InsecureTrustAll: everybody}
+	case len(networks) > 0:
+		e.TrustedProxies, e.InsecureTrustAll, e.ClientAddressHeader = networks, everybody, s.realIPHeader
 		if !s.realIPRecursive {
 			e.MaxHops = 1
 		}
 	}
-	return e, nil
+	return e, l, nil
 }
 
 func run(ctx context.Context, s settings, out, logs io.Writer, hangup <-chan os.Signal) error {
-	entry, err := s.entry()
+	entry, accept, err := s.trust()
 	if err != nil {
 		return err
 	}
@@ -142,7 +157,7 @@ func run(ctx context.Context, s settings, out, logs io.Writer, hangup <-chan os.
 	case s.explain != "":
 		return errors.Join(explain(out, r.Gateway(), s.explain), r.Gateway().Shutdown(ctx))
 	}
-	return serve(ctx, s, r, log, out, hangup)
+	return serve(ctx, s, accept, r, log, out, hangup)
 }
 
 // report prints what a check found.
@@ -191,7 +206,9 @@ func explain(out io.Writer, gw *gateway.Gateway, text string) error {
 }
 
 // serve listens, says so, and serves until ctx ends.
-func serve(ctx context.Context, s settings, r *config.Reloader, log *slog.Logger, out io.Writer, hangup <-chan os.Signal) error {
+func serve(
+	ctx context.Context, s settings, accept gateway.ListenerConfig, r *config.Reloader, log *slog.Logger, out io.Writer, hangup <-chan os.Signal,
+) error {
 	for _, u := range r.Snapshot().Unsupported {
 		log.LogAttrs(ctx, slog.LevelWarn, "left out of the configuration", slog.String("what", u))
 	}
@@ -208,6 +225,9 @@ func serve(ctx context.Context, s settings, r *config.Reloader, log *slog.Logger
 			return err
 		}
 		where = append(where, scheme+"://"+l.Addr().String())
+		if l, err = gateway.NewListener(l, accept); err != nil {
+			return err
+		}
 		listeners = append(listeners, wrap(l))
 		return nil
 	}

@@ -108,6 +108,35 @@ consumers: [{username: ann, keyauth_credentials: [{key: ann-key}]}]
 	}
 }
 
+// TestProxyProtocol: as in Kong, proxies may name clients below HTTP.
+func TestProxyProtocol(t *testing.T) {
+	t.Parallel()
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("X-Real-IP"))
+	}))
+	t.Cleanup(backend.Close)
+	name := file(t, "_format_version: \"3.0\"\nservices: [{name: s, url: "+backend.URL+", routes: [{name: r, paths: [/]}]}]\n")
+	addrs := started(t, "-config", name, "-listen", "127.0.0.1:0", "-trusted", "127.0.0.1", "-real-ip-header", "proxy_protocol")
+	for header, want := range map[string]string{"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n": "192.0.2.1", "": ""} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(addrs[0], "http://"))
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(c, "%sGET / HTTP/1.1\r\nHost: h\r\nX-Real-IP: 192.0.2.99\r\nConnection: close\r\n\r\n", header)
+		require.NoError(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if want == "" {
+			require.Error(t, err, "a trusted proxy has to say whose connection it is")
+		} else {
+			require.NoError(t, err)
+			body, err := io.ReadAll(res.Body)
+			require.NoError(t, err)
+			require.Equal(t, want, string(body))
+		}
+		require.NoError(t, c.Close())
+	}
+	_, err := printed(t, "-config", name, "-real-ip-header", "proxy_protocol")
+	require.ErrorContains(t, err, "needs the networks")
+}
+
 // TestSelfSigned: where there is no certificate at all, there is one nobody trusts.
 func TestSelfSigned(t *testing.T) {
 	t.Parallel()
@@ -191,7 +220,7 @@ func TestSettings(t *testing.T) {
 	env := map[string]string{"KONG_TRUSTED_IPS": "10.0.0.0/8, ::1,0.0.0.0/0,unix:", "KONG_REAL_IP_HEADER": "X-Forwarded-For"}
 	s, err := parse(nil, func(name string) string { return env[name] })
 	require.NoError(t, err)
-	e, err := s.entry()
+	e, _, err := s.trust()
 	require.NoError(t, err)
 	require.Equal(t, "[10.0.0.0/8 ::1/128 0.0.0.0/0]", fmt.Sprint(e.TrustedProxies))
 	require.True(t, e.InsecureTrustAll)
@@ -200,11 +229,11 @@ func TestSettings(t *testing.T) {
 	env["KONG_REAL_IP_RECURSIVE"] = "on"
 	s, err = parse(nil, func(name string) string { return env[name] })
 	require.NoError(t, err)
-	e, err = s.entry()
+	e, _, err = s.trust()
 	require.NoError(t, err)
 	require.Zero(t, e.MaxHops)
 	s.trusted = "nowhere"
-	_, err = s.entry()
+	_, _, err = s.trust()
 	require.ErrorContains(t, err, `-trusted: "nowhere"`)
 	_, err = printed(t, "-config", "kong.yml", "-listen", "")
 	require.ErrorContains(t, err, "neither -listen nor -tls-listen")
