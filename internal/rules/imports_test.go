@@ -227,6 +227,41 @@ func TestImportsCanFail(t *testing.T) {
 	require.Empty(t, checkImports(good, modules))
 }
 
+// streamingTest has a table of all policies, for those that hold no bodies back.
+const streamingTest = "streaming_test.go"
+
+// checkStreamed reports the policies that the table leaves out.
+func checkStreamed(tr tree) []string {
+	imported := map[string]bool{}
+	for _, s := range tr.sources {
+		if s.path != streamingTest {
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			if dir, ours := ownPackage(strings.Trim(spec.Path.Value, `"`)); ours {
+				imported[dir] = true
+			}
+		}
+	}
+	var found []string
+	for dir, files := range tr.packages() {
+		if isPolicy(dir) && files[0].module == "." && !imported[dir] {
+			found = append(found, dir+": "+streamingTest+" has no row for it")
+		}
+	}
+	return found
+}
+
+func TestPoliciesAreStreamed(t *testing.T) {
+	t.Parallel()
+	noneFound(t, checkStreamed(readCheckout(t)))
+	tr := tree{sources: []source{
+		sample(t, "guard/a/doc.go", "package a"), sample(t, "guard/b/doc.go", "package b"), sample(t, "policy/doc.go", "package policy"),
+		sample(t, streamingTest, `package gateway_test; import _ "`+modulePath+`/guard/a"`),
+	}}
+	require.Equal(t, []string{"guard/b: " + streamingTest + " has no row for it"}, checkStreamed(tr))
+}
+
 // TestDirectionsAreReached holds that no row of the table is hidden by an
 // earlier one: it would be read as a rule and be none.
 func TestDirectionsAreReached(t *testing.T) {
