@@ -21,7 +21,7 @@ type socket struct {
 	look           func(fd uintptr)      // made once, as step is, so that looking allocates nothing
 	step           func(fd uintptr) bool // of a round
 
-	mu    sync.Mutex            // held while bytes are taken, and while since looks
+	mu    sync.Mutex            // held while bytes are taken, and while peek and since look
 	taken uint64                // how often there were some
 	taker func(fd uintptr) bool // of a take, made once
 
@@ -53,9 +53,15 @@ func (s *socket) lookInto(fd uintptr) {
 	}
 }
 
-// peek reports whether bytes are waiting, and whether the connection is at its end. It does not wait, and another
-// goroutine may be reading.
+// peek reports whether bytes are waiting, and whether the connection is at its end. It does not wait, and other goroutines
+// may be reading or looking.
 func (s *socket) peek() (waiting, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peekLocked()
+}
+
+func (s *socket) peekLocked() (waiting, ended bool) {
 	s.waiting, s.ended = false, false
 	if s.raw.Control(s.look) != nil {
 		return false, true
@@ -160,6 +166,6 @@ func (s *socket) takes() uint64 {
 func (s *socket) since(then uint64) (waiting, taken, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	waiting, ended = s.peek()
+	waiting, ended = s.peekLocked()
 	return waiting, s.taken != then, ended
 }
