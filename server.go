@@ -37,8 +37,9 @@ func NewServer(addr string, h http.Handler) *http.Server {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
-		TLSConfig:                    &tls.Config{MinVersion: tls.VersionTLS12},
-		Protocols:                    &protocols,
+		// With NextProtos HTTP/2 is also served on listeners that the caller wraps in TLS and that offer it.
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
+		Protocols: &protocols,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          maxConcurrentStreams,
 			MaxDecoderHeaderTableSize:     4 << 10,
