@@ -62,7 +62,7 @@ const (
 	wireBuffer = 4 << 10
 	// keptFields is for how many header fields of an answer room is kept.
 	keptFields = 64
-	// keptOut is the largest buffer for the heads of requests that is kept between exchanges.
+	// keptOut is the largest buffer for the heads of requests that is kept behind them.
 	keptOut = 8 << 10
 )
 
@@ -320,9 +320,6 @@ func (c *wire) finish(keep bool) {
 		c.since = time.Now()
 	}
 	c.used, c.from, c.to = true, 0, 0
-	if cap(c.out) > keptOut {
-		c.out = nil
-	}
 	if len(c.in) > wireBuffer {
 		c.in = make([]byte, wireBuffer)
 	}
@@ -366,6 +363,9 @@ func (c *wire) attempt(out *http.Request, fields []Field, body io.ReadCloser, in
 			message = inline.behind(message)
 		}
 		err = c.send(message)
+		if cap(c.out) > keptOut { // while the answer is waited for, an HTTP/2 client has paid for a few bytes of it only
+			c.out = nil
+		}
 	}
 	if err != nil && !isBroken(err) {
 		return nil, c.failure(err, false)
