@@ -56,9 +56,9 @@ type UpstreamConfig struct {
 	// Dial makes connections to targets; address is a host and a port. Targets with a Socket do without it. It returns when
 	// ctx ends, or requests wait for it beyond their limits. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// ProxyProtocol tells targets the client's address by the PROXY protocol: that of policy.Exchange.ClientAddr, with port 0, or
-	// that it is unknown. A connection then serves one request only, and speaks HTTP/1.1. Default NoProxyProtocol.
-	ProxyProtocol ProxyProtocol
+	// ProxyHeader tells targets the client's address by the PROXY protocol: that of policy.Exchange.ClientAddr, with port 0, or
+	// that it is unknown. A connection then serves one request only, and speaks HTTP/1.1. Default NoProxyHeader.
+	ProxyHeader ProxyHeader
 	// Outbound wraps what sends requests in round trippers of the application, the first outermost. Each is called once,
 	// here. They must keep the context of the requests they pass on.
 	Outbound []func(http.RoundTripper) http.RoundTripper
@@ -179,7 +179,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	errs = append(errs, err)
 	settings := transport.Config{
 		TLS: c.TLS, Dial: c.dialer(pool), MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
-		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0), Preface: c.ProxyProtocol.preface(),
+		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0), Preface: c.ProxyHeader.preface(),
 		ClearHTTP2: c.UnencryptedHTTP2,
 	}
 	var t transport.Transport
@@ -251,11 +251,11 @@ func (c *UpstreamConfig) check() []error {
 			bad("Outbound[%d] is nil", i)
 		}
 	}
-	if c.ProxyProtocol != NoProxyProtocol && c.UnencryptedHTTP2 {
-		bad("ProxyProtocol and UnencryptedHTTP2 are both set; connections that tell of one client speak HTTP/1.1")
+	if c.ProxyHeader != NoProxyHeader && c.UnencryptedHTTP2 {
+		bad("ProxyHeader and UnencryptedHTTP2 are both set; connections that tell of one client speak HTTP/1.1")
 	}
-	if c.ProxyProtocol > ProxyProtocolV2 {
-		bad("ProxyProtocol %d is no version; use ProxyProtocolV1 or ProxyProtocolV2", c.ProxyProtocol)
+	if c.ProxyHeader > ProxyHeaderV2 {
+		bad("ProxyHeader %d is no version; use ProxyHeaderV1 or ProxyHeaderV2", c.ProxyHeader)
 	}
 	if c.MaxResponseHeaderBytes < 0 {
 		bad("MaxResponseHeaderBytes %d is negative; 0 means %d", c.MaxResponseHeaderBytes, transport.DefaultMaxHeaderBytes)

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
+	"net/http"
 
 	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/auth"
@@ -44,10 +46,24 @@ func main() {
 	}
 	srv := gateway.NewServer(*listen, gw)
 	if cfg == nil {
-		log.Fatal(gw.Run(context.Background(), srv))
+		log.Fatal(run(gw, srv))
 	}
 	srv.TLSConfig = cfg
 	log.Fatal(srv.ListenAndServeTLS("", ""))
+}
+
+// run serves as gw.Run does without a listener, but that one address, the load generator's, may have all the connections.
+func run(gw *gateway.Gateway, srv *http.Server) error {
+	ctx := context.Background()
+	tcp, err := new(net.ListenConfig).Listen(ctx, "tcp", srv.Addr)
+	if err != nil {
+		return err
+	}
+	l, err := gateway.NewListener(tcp, gateway.ListenerConfig{MaxConnsPerAddr: -1})
+	if err != nil {
+		return err
+	}
+	return gw.Run(ctx, srv, l)
 }
 
 func configure(upstream string, policies bool, routes int) (gateway.Config, error) {

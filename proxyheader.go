@@ -11,27 +11,27 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 )
 
-// ProxyProtocol is a version of the PROXY protocol, by which a target learns the client's address below HTTP.
-type ProxyProtocol uint8
+// ProxyHeader is a version of the PROXY protocol, by which a target learns the client's address below HTTP.
+type ProxyHeader uint8
 
 const (
-	// NoProxyProtocol sends nothing.
-	NoProxyProtocol ProxyProtocol = iota
-	// ProxyProtocolV1 sends a line of text.
-	ProxyProtocolV1
-	// ProxyProtocolV2 sends bytes.
-	ProxyProtocolV2
+	// NoProxyHeader sends nothing.
+	NoProxyHeader ProxyHeader = iota
+	// ProxyHeaderV1 sends a line of text.
+	ProxyHeaderV1
+	// ProxyHeaderV2 sends bytes.
+	ProxyHeaderV2
 )
 
 // proxySignature begins a header of version 2.
 const proxySignature = "\r\n\r\n\x00\r\nQUIT\n"
 
 // preface returns what to send to a target for the request in ctx; nil for nothing ever.
-func (p ProxyProtocol) preface() func(ctx context.Context) []byte {
+func (p ProxyHeader) preface() func(ctx context.Context) []byte {
 	switch p {
-	case ProxyProtocolV1:
+	case ProxyHeaderV1:
 		return func(ctx context.Context) []byte { return proxyV1(ends(ctx)) }
-	case ProxyProtocolV2:
+	case ProxyHeaderV2:
 		return func(ctx context.Context) []byte { return proxyV2(ends(ctx)) }
 	default:
 		return nil
