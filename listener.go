@@ -12,8 +12,8 @@ import (
 
 // Defaults of [ListenerConfig].
 const (
-	DefaultMaxConns      = 16384
-	DefaultHeaderTimeout = 5 * time.Second
+	DefaultMaxConns           = 16384
+	DefaultProxyHeaderTimeout = 5 * time.Second
 )
 
 // Why a listener of [NewListener] has ended a connection.
@@ -124,9 +124,9 @@ func NewListener(l net.Listener, c ListenerConfig) (net.Listener, error) {
 	o.HeaderTimeout = c.ProxyProtocol.HeaderTimeout
 	switch {
 	case o.HeaderTimeout < 0:
-		wrong("ProxyProtocol.HeaderTimeout %v is negative; 0 means %v", o.HeaderTimeout, DefaultHeaderTimeout)
+		wrong("ProxyProtocol.HeaderTimeout %v is negative; 0 means %v", o.HeaderTimeout, DefaultProxyHeaderTimeout)
 	case o.HeaderTimeout == 0:
-		o.HeaderTimeout = DefaultHeaderTimeout
+		o.HeaderTimeout = DefaultProxyHeaderTimeout
 	case len(c.ProxyProtocol.TrustedProxies) == 0:
 		wrong("ProxyProtocol.HeaderTimeout %v is set without TrustedProxies, so that there is no header; list the networks of the proxies, or leave it out", o.HeaderTimeout)
 	}
