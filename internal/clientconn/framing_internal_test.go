@@ -141,7 +141,7 @@ func strict(in string) (all []told, fault bool) {
 		if !ok {
 			return all, false
 		}
-		length, chunks, ends := -1, false, strings.HasPrefix(head, "CONNECT ") || strings.HasPrefix(head, "PRI * HTTP/2.0")
+		length, chunks, ends := int64(-1), false, strings.HasPrefix(head, "CONNECT ") || strings.HasPrefix(head, "PRI * HTTP/2.0")
 		for _, line := range lines[1:] {
 			name, value, _ := strings.Cut(line, ":")
 			value = strings.Trim(value, " \t")
@@ -151,7 +151,7 @@ func strict(in string) (all []told, fault bool) {
 				if err != nil || length >= 0 || strings.Trim(value, "0123456789") != "" {
 					return all, true
 				}
-				length = int(n)
+				length = n
 			case "transfer-encoding":
 				chunks = true
 			}
@@ -166,7 +166,7 @@ func strict(in string) (all []told, fault bool) {
 			if body, rest, ok, fault = strictChunks(rest); fault || !ok {
 				return all, fault
 			}
-		case length > len(rest):
+		case length > int64(len(rest)):
 			return all, false
 		case length > 0:
 			body, rest = rest[:length], rest[length:]
