@@ -223,6 +223,9 @@ func converse(t *testing.T, s socket) (sent int) {
 				if text && len(m) < 10 && len(parts) > 1 {
 					continue // no need to cut a letter in two
 				}
+				if len(m) >= 1<<20 && text == (len(parts) == 1) {
+					continue // half of these do
+				}
 				require.NoError(t, s.write(ctx, text, parts...))
 				got, err := s.read(ctx)
 				require.NoError(t, err)
