@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -49,7 +50,7 @@ func main() {
 func build(service string, log *slog.Logger) (*gateway.Gateway, error) {
 	up, err1 := gateway.NewUpstream(gateway.UpstreamConfig{
 		Name: "health", Targets: []balancer.Target{{URL: service}}, UnencryptedHTTP2: true,
-		Timeouts: gateway.Timeouts{Idle: -1}, // between the messages of a stream; the deadline is the client's, as ever
+		Timeouts: gateway.Timeouts{Idle: time.Hour}, // between the messages of a stream; the deadline is the client's, as ever
 	})
 	keys, err2 := keyauth.New(keyauth.Config{Consumers: auth.Static{"ann-key": {ID: "1", Username: "ann"}}, HideCredentials: true})
 	// A stream counts when it begins.
