@@ -10,7 +10,8 @@
 //   - modules_test.go: go.mod and go.work.
 //   - source_test.go: package comments, file lengths, names, init functions
 //     and package-level state.
-//   - documents_test.go: README, CHANGELOG, SECURITY and what no file may say.
+//   - documents_test.go: README, CHANGELOG, SECURITY, the tests that
+//     docs/reliability.md names, and what no file may say.
 //
 // The tables at the head of each file are the data to edit when the tree
 // grows. A new package is in none of them, and the tests say where to add it.

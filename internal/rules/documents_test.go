@@ -3,6 +3,7 @@ package rules_test
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
@@ -72,6 +73,55 @@ func checkChangelog(text string) []string {
 		return []string{`CHANGELOG.md: no line "## [Unreleased]"`}
 	}
 	return nil
+}
+
+var (
+	invariant = regexp.MustCompile(`(?m)^### (I\d+): `)
+	heldBy    = regexp.MustCompile("(?m)^- `([^`]+)`: (.*)$")
+	testName  = regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
+)
+
+// checkReliability reports the invariants that are not there, and the tests that a text names and the tree does not have. Tests
+// stand behind their package, or anywhere when they are one of package gateway's.
+func checkReliability(text string, has func(pkg, test string) bool) []string {
+	var found, names []string
+	for _, m := range invariant.FindAllStringSubmatch(text, -1) {
+		names = append(names, m[1])
+	}
+	for i := range 12 {
+		if want := fmt.Sprintf("I%d", i+1); len(names) <= i || names[i] != want {
+			found = append(found, "docs/reliability.md: no section "+want+" in its place")
+		}
+	}
+	check := func(pkg, text string) {
+		for _, m := range testName.FindAllStringSubmatch(text, -1) {
+			if !has(pkg, m[1]) {
+				found = append(found, fmt.Sprintf("docs/reliability.md: %s has no %s", pkg, m[1]))
+			}
+		}
+	}
+	for _, m := range heldBy.FindAllStringSubmatch(text, -1) {
+		check(m[1], m[2])
+	}
+	check("gateway", heldBy.ReplaceAllString(text, ""))
+	return found
+}
+
+// tests tells whether a package of the root module has a test or fuzz target.
+func (tr tree) tests() func(pkg, test string) bool {
+	all := map[[2]string]bool{}
+	for _, s := range tr.sources {
+		pkg := s.pkg
+		if pkg == "." {
+			pkg = "gateway"
+		}
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test && f.Recv == nil {
+				all[[2]string{pkg, f.Name.Name}] = true
+			}
+		}
+	}
+	return func(pkg, test string) bool { return all[[2]string{pkg, test}] }
 }
 
 // ownPath finds directories of one machine, and sentences that send a reader
@@ -176,9 +226,10 @@ func TestDocuments(t *testing.T) {
 	slices.Sort(pkgs)
 	noneFound(t, checkText(tr.documents))
 	for name, check := range map[string]func(string) []string{
-		"README.md":    func(text string) []string { return checkReadme(text, pkgs) },
-		"SECURITY.md":  func(text string) []string { return checkSecurity(text, pkgs) },
-		"CHANGELOG.md": checkChangelog,
+		"README.md":           func(text string) []string { return checkReadme(text, pkgs) },
+		"SECURITY.md":         func(text string) []string { return checkSecurity(text, pkgs) },
+		"CHANGELOG.md":        checkChangelog,
+		"docs/reliability.md": func(text string) []string { return checkReliability(text, tr.tests()) },
 	} {
 		text, ok := tr.document(name)
 		if !ok {
@@ -213,6 +264,15 @@ func TestDocumentsCanFail(t *testing.T) {
 
 	require.Empty(t, checkChangelog("# Changelog\n\n## [Unreleased]\n"))
 	require.Len(t, checkChangelog("# Changelog\n\n## [1.0.0]\nsee [Unreleased]\n"), 1)
+
+	var sections strings.Builder
+	for i := range 12 {
+		fmt.Fprintf(&sections, "### I%d: x\n- `auth`: `TestA`, `FuzzB`: why\n", i+1)
+	}
+	has := func(pkg, test string) bool { return pkg == "auth" && test != "TestC" || test == "TestD" }
+	require.Empty(t, checkReliability(sections.String()+"`TestD`", has))
+	require.Equal(t, []string{"docs/reliability.md: auth has no TestC", "docs/reliability.md: gateway has no TestA"}, checkReliability(sections.String()+"- `auth`: `TestC`\n`TestA`", has))
+	require.Len(t, checkReliability(strings.Replace(sections.String(), "I3:", "I4:", 1), has), 1)
 
 	texts := map[string]int{
 		"see /tmp/x.log":                     1,
