@@ -50,6 +50,10 @@ type Compat struct {
 	AllowIdenticalRoutes bool
 	// AllowBrokenContracts lets plugins stand in chains that break their contracts, with a warning.
 	AllowBrokenContracts bool
+	// AllowPathParameters lets a path with parameters (/admin;x) through, to the route it matches as it is, also where a server
+	// that drops them, as Java's do, would serve what another route is for (/admin). By default that is refused with 400,
+	// unless the pattern of the route has a semicolon itself.
+	AllowPathParameters bool
 	// IgnoreSNIsWithoutTLS lets a route with SNIs also take requests that come over a connection without TLS, which has no
 	// server name to compare.
 	IgnoreSNIsWithoutTLS bool

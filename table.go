@@ -220,6 +220,32 @@ func (t *table) query(v policy.Visit, r *http.Request) router.Request {
 	return q
 }
 
+// misread reports whether a server that drops the parameters from paths (/admin;x is /admin to it) would serve what another
+// route than that of m is for. A pattern that has parameters itself was written for servers that know them.
+func (t *table) misread(q router.Request, m *router.Match, outcome router.Outcome) bool {
+	forwarded := outcome == router.Found || outcome == router.NotFound && t.custom != nil
+	if t.compat.AllowPathParameters || !forwarded || outcome == router.Found && strings.ContainsAny(m.Pattern, ";") {
+		return false
+	}
+	q.Path = withoutParameters(q.Path)
+	var other router.Match
+	return t.index.Lookup(&q, &other) == router.Found && (outcome != router.Found || other.Route != m.Route)
+}
+
+// withoutParameters returns a canonical path as a server that drops parameters, and what is empty then, has it.
+func withoutParameters(path string) string {
+	segments := strings.Split(path, "/")
+	kept := segments[:0]
+	for i, s := range segments {
+		bare, _, _ := strings.Cut(s, ";")
+		bare, _, _ = strings.Cut(bare, "%3B")
+		if bare != "" || i == 0 || i == len(segments)-1 {
+			kept = append(kept, bare)
+		}
+	}
+	return strings.Join(kept, "/")
+}
+
 // lookup finds the handler for a request that passed the entry, and tells the request and its Exchange. m describes what
 // was found. That a predicate panics is logged.
 func (t *table) lookup(v policy.Visit, r *http.Request, m *router.Match, log panicLogger) (_ http.Handler, err error) {
@@ -231,7 +257,16 @@ func (t *table) lookup(v policy.Visit, r *http.Request, m *router.Match, log pan
 		}
 	}()
 	x, q := v.Exchange(), t.query(v, r)
-	switch t.index.Lookup(&q, m) {
+	outcome := t.index.Lookup(&q, m)
+	if strings.Contains(q.Path, ";") || strings.Contains(q.Path, "%3B") {
+		if t.misread(q, m, outcome) {
+			return nil, &policy.Error{
+				Status: http.StatusBadRequest, Code: "path_parameters", Message: "Bad request",
+				Err: errors.New("gateway: to servers that drop parameters the path is one of another route"),
+			}
+		}
+	}
+	switch outcome {
 	case router.Found:
 		rt := &t.routes[m.Route]
 		pattern := m.Pattern
