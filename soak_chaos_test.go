@@ -143,7 +143,7 @@ func (s *chaos) table(t *testing.T, target string) gateway.Config {
 	up := func(name string, outbound ...func(http.RoundTripper) http.RoundTripper) *gateway.Upstream {
 		u, err := gateway.NewUpstream(gateway.UpstreamConfig{
 			Name: name, Targets: []balancer.Target{{URL: target}}, MaxConns: 64, Outbound: outbound,
-			Timeouts: gateway.Timeouts{FirstByte: 2 * time.Second, Idle: 2 * time.Second},
+			Timeouts: gateway.Timeouts{FirstByte: 5 * time.Second, Idle: 5 * time.Second, Connect: 10 * time.Second},
 		})
 		require.NoError(t, err)
 		return u
@@ -155,7 +155,7 @@ func (s *chaos) table(t *testing.T, target string) gateway.Config {
 		Owns: []io.Closer{direct, standard}, Logger: logger, DrainTimeout: rawtest.Patience,
 		Plugins: []gateway.Plugin{gateway.Must(observe.New(observe.Config{Log: logger, AcceptRequestID: observe.TrustAnyone}))},
 	}
-	c.ReadProgress, c.WriteProgress = 5*time.Second, 5*time.Second
+	c.ReadProgress, c.WriteProgress = 20*time.Second, 20*time.Second
 	for name, u := range map[string]*gateway.Upstream{"direct": direct, "standard": standard} {
 		c.Routes = append(c.Routes, gateway.Route{
 			Name: name, Match: gateway.Match{Paths: []string{"/" + name}}, Handler: u,
@@ -346,7 +346,7 @@ func (s *chaos) visit(ctx context.Context) {
 	var text strings.Builder
 	for range 1 + rand.IntN(5) {
 		fault := chaosFaults()[rand.IntN(len(chaosFaults()))]
-		if strings.HasPrefix(fault, "stall") && rand.IntN(10) > 0 { // which takes its time
+		if strings.HasPrefix(fault, "stall") && rand.IntN(40) > 0 { // which takes its time
 			fault = "whole"
 		}
 		r := s.request(fault)
@@ -437,7 +437,8 @@ func (s *chaos) answered(in *bufio.Reader, requests []chaosRequest, leaving bool
 		case res.StatusCode == http.StatusOK && string(body) != soakAnswer(r.id, int64(r.size)):
 			s.failf("%s %s was answered with %.80q of %d bytes", r.fault, r.id, body, len(body))
 		case res.StatusCode != http.StatusOK && arrivesWhole(r.fault) && !leaving && r.size == 0: // a POST may have met a connection that has just ended
-			s.failf("%s %s was answered with %d %.80q", r.fault, r.id, res.StatusCode, body)
+			path, _, _ := strings.Cut(r.text, " HTTP")
+			s.failf("%s: %s %s was answered with %d, %s", path, r.fault, r.id, res.StatusCode, res.Header.Get("Proxy-Status"))
 		}
 		s.count(r.fault, strconv.Itoa(res.StatusCode))
 		if res.Close {
