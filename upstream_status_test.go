@@ -178,14 +178,16 @@ func TestProxyStatusOfTimeouts(t *testing.T) {
 func TestProxyStatusOfTheConnectionLimit(t *testing.T) {
 	t.Parallel()
 	asked, answer := make(chan struct{}), make(chan struct{})
-	u := upstream(t, gateway.UpstreamConfig{MaxConns: 1, Timeouts: gateway.Timeouts{Connect: 20 * time.Millisecond}}, backend(t, func(http.ResponseWriter, *http.Request) {
+	u := upstream(t, gateway.UpstreamConfig{MaxConns: 1, Timeouts: gateway.Timeouts{Connect: time.Minute}}, backend(t, func(http.ResponseWriter, *http.Request) {
 		close(asked)
 		<-answer
 	}))
 	first := make(chan int, 1)
 	go func() { first <- gatewaytest.Do(u, get("/")).StatusCode }()
 	<-asked
-	res := gatewaytest.Do(u, get("/"))
+	x, second := policy.Ensure(get("/"))
+	x.SetForward(&policy.Forward{Timeouts: policy.Timeouts{Connect: 20 * time.Millisecond}})
+	res := gatewaytest.Do(u, second)
 	close(answer)
 	require.Equal(t, http.StatusGatewayTimeout, res.StatusCode)
 	requireStatus(t, "connection_limit_reached", res.Header)
