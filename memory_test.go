@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math"
 	"net"
 	"net/http/httptest"
 	"net/netip"
@@ -218,7 +219,11 @@ func TestNoRequestHoldsAHundredTimesItsSize(t *testing.T) { //nolint:paralleltes
 		for range streams - 1 {
 			<-arrived
 		}
-		return int64(heapInUse()) - before, len(text)
+		held = math.MaxInt64
+		for range 20 { // the last ones may just be letting go of what they have sent
+			held = min(held, int64(heapInUse())-before)
+		}
+		return held, len(text)
 	}
 	least, _ := held("")
 	bomb, sent := held(strings.Repeat("\xbe", 15)) // 15 times the field of the first request
