@@ -129,7 +129,7 @@ func (c *Call) checkSwitch(res *transport.Answer) error {
 	if !strings.EqualFold(c.upgrade, webSocket) {
 		return nil
 	}
-	sum := sha1.Sum([]byte(c.In.Header["Sec-Websocket-Key"][0] + webSocketGUID)) //nolint:gosec // G401: as above
+	sum := sha1.Sum([]byte(c.In.Header.Get("Sec-Websocket-Key") + webSocketGUID)) //nolint:gosec // G401: as above
 	if accept := res.Header.Values("Sec-Websocket-Accept"); len(accept) != 1 || accept[0] != base64.StdEncoding.EncodeToString(sum[:]) {
 		return errSwitchAccept
 	}

@@ -100,6 +100,11 @@ func (s *socket) advance(fd uintptr) bool {
 			return true
 		}
 	}
+	return s.readFrom(fd)
+}
+
+// readFrom reads once, and reports false when it has to be waited for that.
+func (s *socket) readFrom(fd uintptr) bool {
 	for {
 		n, err := syscall.Read(int(fd), s.in)
 		switch {
@@ -136,23 +141,11 @@ func (s *socket) take(p []byte) (int, error) {
 func (s *socket) takeFrom(fd uintptr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		n, err := syscall.Read(int(fd), s.in)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			return false
-		case err != nil:
-			s.err = err
-		case n == 0:
-			s.err = io.EOF
-		default:
-			s.read = n
-			s.taken++
-		}
-		return true
+	done := s.readFrom(fd)
+	if s.read > 0 {
+		s.taken++
 	}
+	return done
 }
 
 // takes returns how often take had something.
