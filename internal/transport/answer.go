@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+
+	"github.com/gatehouse-go/gateway/internal/chunked"
 )
 
 // Answer is the final answer of a target.
@@ -103,7 +105,7 @@ type framing uint8
 const (
 	empty framing = iota
 	sized
-	chunked
+	inChunks
 	untilClose
 )
 
@@ -111,12 +113,11 @@ const (
 type wireBody struct {
 	c       *wire
 	framing framing
-	left    int64 // of a sized body, or of a chunk
-	chunk   chunkState
-	excess  int64 // bytes of chunks that are not data
-	done    bool  // the end was read
-	last    bool  // the connection is not used after it
-	doubt   bool  // the target might send a body all the same
+	left    int64 // of a sized body
+	chunks  chunked.Reader
+	done    bool // the end was read
+	last    bool // the connection is not used after it
+	doubt   bool // the target might send a body all the same
 	err     error
 }
 
@@ -215,8 +216,8 @@ func (b *wireBody) Read(p []byte) (int, error) {
 		} else if err == io.EOF { //nolint:errorlint // likewise
 			err = io.ErrUnexpectedEOF
 		}
-	case chunked:
-		n, err = b.readChunked(p)
+	case inChunks:
+		n, err = b.readChunks(p)
 	case untilClose:
 		n, err = b.c.read(p)
 	}

@@ -194,7 +194,8 @@ func (b *wireBody) frame(a *Answer, method string) error {
 			a.ContentLength = 0
 		}
 	case coded:
-		b.framing = chunked
+		b.framing = inChunks
+		b.chunks.MaxTrailer = maxTrailer
 	case a.ContentLength == 0:
 		b.framing = empty
 	case a.ContentLength > 0:
