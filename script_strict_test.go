@@ -43,7 +43,7 @@ func TestScriptsOfStrictFraming(t *testing.T) {
 						t.Parallel()
 						l, err := gateway.NewListener(listen(t), gateway.ListenerConfig{})
 						require.NoError(t, err)
-						s := newStageOn(t, l, policy.EntryConfig{}, secure)
+						s := newStage(t, l, policy.EntryConfig{}, secure, false)
 						saw := []string{}
 						if before != "" {
 							s.up.Serve(rawtest.Reply{Text: answerUp})
@@ -54,7 +54,7 @@ func TestScriptsOfStrictFraming(t *testing.T) {
 						if before != "" {
 							require.Equal(s, 200, c.ReadAnswer(http.MethodGet).Status())
 						}
-						c.Expect("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+						require.Equal(s, "HTTP/1.1 400 Bad Request\nConnection: close\nContent-Length: 0\nDate: *\n", c.ReadAnswer(http.MethodPost).Text())
 						c.ExpectEnd()
 						s.saw(saw...)
 					})
@@ -72,7 +72,7 @@ func TestScriptsOfStrictUpgrades(t *testing.T) {
 			t.Parallel()
 			l, err := gateway.NewListener(listen(t), gateway.ListenerConfig{MaxConns: 1})
 			require.NoError(t, err)
-			s := newStageOn(t, l, policy.EntryConfig{}, secure)
+			s := newStage(t, l, policy.EntryConfig{}, secure, false)
 			c := s.dial()
 			c.Send("GET /switch HTTP/1.1\r\nHost: h\r\nOrigin: https://app.test\r\nConnection: Upgrade\r\nUpgrade: echo/2\r\n\r\n\nearly\r")
 			up := s.up.Accept()

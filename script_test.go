@@ -2,8 +2,10 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,19 +21,20 @@ import (
 )
 
 // The tests of the files script_… have three actors: a client that sends bytes, a gateway as its users make it, and a target
-// that does what the script says. Each runs once for each of the transports, which must not differ in what can be seen from
-// outside.
+// that does what the script says. Each runs once for each of the transports, and once for each of the servers, which must not
+// differ in what can be seen from outside, but that net/http's repairs what it should refuse.
 
 // stage is where a script is played.
 type stage struct {
 	*testing.T
 
 	up       *rawtest.Upstream
+	repairs  bool   // the server is net/http's
 	addr     string // of the gateway
 	shutdown func() // ends the gateway, which must have nothing more to do; the end of the script does that, too
 }
 
-// play runs script over both transports: net/http's is in use with TLS.
+// play runs script over both transports, of which net/http's is in use with TLS, and over the other server.
 func play(t *testing.T, script func(s *stage)) {
 	t.Helper()
 	playWith(t, policy.EntryConfig{}, script)
@@ -43,20 +46,19 @@ func playWith(t *testing.T, entry policy.EntryConfig, script func(s *stage)) {
 	for name, secure := range map[string]bool{"direct": false, "standard": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			script(newStage(t, entry, secure))
+			script(newStage(t, listen(t), entry, secure, false))
 		})
 	}
+	t.Run("over net/http", func(t *testing.T) {
+		t.Parallel()
+		script(newStage(t, listen(t), entry, false, true))
+	})
 }
 
-func newStage(t *testing.T, entry policy.EntryConfig, secure bool) *stage {
+// newStage returns a stage whose gateway listens on l.
+func newStage(t *testing.T, l net.Listener, entry policy.EntryConfig, secure, overNetHTTP bool) *stage {
 	t.Helper()
-	return newStageOn(t, listen(t), entry, secure)
-}
-
-// newStageOn is newStage with the listener of the gateway.
-func newStageOn(t *testing.T, l net.Listener, entry policy.EntryConfig, secure bool) *stage {
-	t.Helper()
-	s := &stage{T: t, up: rawtest.Listen(t, secure)}
+	s := &stage{T: t, up: rawtest.Listen(t, secure), repairs: overNetHTTP}
 	up, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: "up", Targets: []balancer.Target{{URL: s.up.URL}}, TLS: s.up.TLS})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, up.Close()) })
@@ -79,7 +81,24 @@ func newStageOn(t *testing.T, l net.Listener, entry policy.EntryConfig, secure b
 	srv.ErrorLog = nil
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ran := make(chan error, 1)
-	go func() { ran <- gw.Run(ctx, srv, l) }()
+	go func() {
+		if !overNetHTTP {
+			ran <- gw.Run(ctx, srv, l)
+			return
+		}
+		served := make(chan error, 1)
+		go func() { served <- srv.Serve(l) }()
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.Background(), rawtest.Patience)
+		defer cancel()
+		shut := make(chan error, 1)
+		go func() { shut <- gw.Shutdown(drain) }() // which ends what was taken over
+		err := errors.Join(srv.Shutdown(drain), <-shut)
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		ran <- err
+	}()
 	s.shutdown = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-ran, "something of the script goes on in the gateway")

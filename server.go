@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,7 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/gatehouse-go/gateway/internal/http1"
 )
 
 // What [NewServer] sets, and [CheckServer] compares with.
@@ -124,13 +128,10 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 	if srv.Handler == nil {
 		srv.Handler = g
 	}
-	serve := srv.Serve
+	own := http1.New(srv)
 	if len(ls) == 0 {
 		addr := srv.Addr
 		useTLS := hasCertificates(srv.TLSConfig)
-		if useTLS {
-			serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
-		}
 		if addr == "" && useTLS {
 			addr = ":https"
 		} else if addr == "" {
@@ -143,11 +144,15 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 		if l, err = NewListener(l, ListenerConfig{}); err != nil {
 			return errors.Join(err, g.shutdownNow())
 		}
+		if useTLS {
+			srv.TLSConfig = withProtocols(srv)
+			l = tls.NewListener(l, srv.TLSConfig)
+		}
 		ls = []net.Listener{l}
 	}
 	failed := make(chan error, len(ls))
 	for _, l := range ls {
-		go func() { failed <- serve(l) }()
+		go func() { failed <- own.Serve(l) }()
 	}
 	running := len(ls)
 	var serveErr error
@@ -167,9 +172,11 @@ func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
 	defer cancel()
 	g.announceEnd()
-	err := srv.Shutdown(drain)
-	if err != nil {
-		err = fmt.Errorf("gateway: connections were cut: %w", errors.Join(err, srv.Close()))
+	others := make(chan error, 1)
+	go func() { others <- srv.Shutdown(drain) }()
+	err := own.Shutdown(drain)
+	if err = cmp.Or(err, <-others); err != nil {
+		err = fmt.Errorf("gateway: connections were cut: %w", errors.Join(err, own.Close(), srv.Close()))
 	}
 	for range running {
 		if e := <-failed; !errors.Is(e, http.ErrServerClosed) { // every Serve has returned or is about to
@@ -184,6 +191,22 @@ func (g *Gateway) shutdownNow() error {
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultDrainTimeout)
 	defer cancel()
 	return g.Shutdown(ctx)
+}
+
+// withProtocols returns the TLS configuration of srv, which offers clients what srv speaks.
+func withProtocols(srv *http.Server) *tls.Config {
+	c := srv.TLSConfig.Clone()
+	c.NextProtos = slices.Clone(c.NextProtos) // Clone shares it
+	offer := func(name string, spoken bool) {
+		c.NextProtos = slices.DeleteFunc(c.NextProtos, func(p string) bool { return p == name && !spoken })
+		if spoken && !slices.Contains(c.NextProtos, name) {
+			c.NextProtos = append(c.NextProtos, name)
+		}
+	}
+	p := srv.Protocols
+	offer("h2", p == nil || p.HTTP2())
+	offer("http/1.1", p == nil || p.HTTP1())
+	return c
 }
 
 func hasCertificates(c *tls.Config) bool {

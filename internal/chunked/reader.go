@@ -1,10 +1,10 @@
-// Package chunked reads the chunked transfer coding (RFC 9112 section 7.1) without repairing anything in it.
 package chunked
 
 import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -158,7 +158,7 @@ func (r *Reader) size(s Source) error {
 		return nil
 	}
 	// What a chunk takes beside its data may be as much as the data twice, and a little more.
-	r.excess = max(r.excess+int64(taken+len(lineEnd))-16-min(2*n, maxExcess), 0)
+	r.excess = max(r.excess+int64(taken+len(lineEnd))-16-2*min(n, maxExcess/2), 0)
 	if r.excess > maxExcess {
 		return errExtensions
 	}
@@ -167,7 +167,7 @@ func (r *Reader) size(s Source) error {
 }
 
 func hexSize(digits []byte) (int64, error) {
-	if len(digits) == 0 || len(digits) > 15 {
+	if len(digits) == 0 || len(digits) > 16 {
 		return 0, errChunk
 	}
 	var n int64
@@ -180,6 +180,9 @@ func hexSize(digits []byte) (int64, error) {
 		case 'A' <= d && d <= 'F':
 			d -= 'A' - 10
 		default:
+			return 0, errChunk
+		}
+		if n > math.MaxInt64>>4 {
 			return 0, errChunk
 		}
 		n = n<<4 | int64(d)

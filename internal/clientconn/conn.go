@@ -49,6 +49,13 @@ const moment = 10 * time.Millisecond
 // New returns c as a Conn, which owns it.
 func New(c *net.TCPConn) *Conn { return &Conn{TCPConn: c, born: time.Now()} }
 
+// Ambiguous tells the listener's owner that the framing of a request is, whoever has found that.
+func (c *Conn) Ambiguous() {
+	c.stream.mu.Lock()
+	defer c.stream.mu.Unlock()
+	c.stream.tell(c)
+}
+
 // NetConn returns the connection below, as that of a TLS connection does.
 func (c *Conn) NetConn() net.Conn { return c.TCPConn }
 
@@ -146,7 +153,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 // receive reads what comes.
 func (c *Conn) receive(p []byte) (int, error) {
 	c.mu.Lock()
-	if len(p) == 1 && c.plain == 0 && !c.resting && !c.rest() {
+	if len(p) == 1 && c.plain == 0 && !c.left && !c.resting && !c.rest() {
 		c.mu.Unlock()
 		return 0, os.ErrDeadlineExceeded
 	}

@@ -64,6 +64,15 @@ type guarded struct {
 	stream stream
 	hold   *hold    // nil when it is not counted
 	remote net.Addr // that of the client, where a proxy has told it
+	left   bool     // the connection is served by another than net/http
+}
+
+// LeaveFraming says, before anything is read, that whoever reads checks how requests are framed, and reports whether that is
+// wanted. Reads are not looked at any more then.
+func (g *guarded) LeaveFraming() bool {
+	wanted := g.stream.checked
+	g.stream.checked, g.left = false, wanted
+	return wanted
 }
 
 func (g *guarded) guard() *guarded { return g }

@@ -44,6 +44,13 @@ func (o *other) RemoteAddr() net.Addr {
 	return o.Conn.RemoteAddr()
 }
 
+// Ambiguous tells the listener's owner that the framing of a request is, whoever has found that.
+func (o *other) Ambiguous() {
+	o.stream.mu.Lock()
+	defer o.stream.mu.Unlock()
+	o.stream.tell(o)
+}
+
 // NetConn returns the connection below.
 func (o *other) NetConn() net.Conn { return o.Conn }
 

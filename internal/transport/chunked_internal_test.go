@@ -20,7 +20,7 @@ func chunksByTheBook(raw string) (data, rest string, ok bool) {
 		line, after, found := strings.Cut(raw, "\r\n")
 		digits, extension, _ := strings.Cut(line, ";")
 		n, err := strconv.ParseUint(digits, 16, 63)
-		if !found || err != nil || len(digits) > 15 || !visible(extension) {
+		if !found || err != nil || len(digits) > 16 || !visible(extension) {
 			return "", "", false
 		}
 		raw = after
