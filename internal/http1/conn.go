@@ -158,7 +158,7 @@ func (c *conn) belongsElsewhere(ctx context.Context) bool {
 		return false
 	}
 	if d := c.s.handshakeTimeout(); d > 0 {
-		_ = c.raw.SetDeadline(time.Now().Add(d)) // it fails on a closed connection only, as that below
+		c.bothDeadlines(time.Now().Add(d))
 	}
 	if err := secured.HandshakeContext(ctx); err != nil {
 		reason := err.Error()
@@ -171,7 +171,7 @@ func (c *conn) belongsElsewhere(ctx context.Context) bool {
 		_ = c.raw.Close()
 		return true
 	}
-	_ = c.raw.SetDeadline(time.Time{})
+	c.bothDeadlines(time.Time{})
 	state := secured.ConnectionState()
 	switch state.NegotiatedProtocol {
 	case "", "http/1.1", "http/1.0":
@@ -179,6 +179,12 @@ func (c *conn) belongsElsewhere(ctx context.Context) bool {
 		return false
 	}
 	return c.handOver(c.raw)
+}
+
+// bothDeadlines sets them without SetDeadline, with which a connection is taken over.
+func (c *conn) bothDeadlines(t time.Time) {
+	_ = c.raw.SetReadDeadline(t) // it fails on a closed connection only, as that below
+	_ = c.raw.SetWriteDeadline(t)
 }
 
 // handOver gives the connection to net/http's server, or closes it when that has ended.
@@ -240,7 +246,7 @@ func (c *conn) await() (time.Time, bool) {
 		}
 		c.from, c.to = 0, 0
 		c.watch.idle(now, d)
-		if c.s.closing.Load() {
+		if c.s.closing.Load() && c.used { // the first request may be on its way
 			return now, false
 		}
 		if err := c.fill(); err != nil {

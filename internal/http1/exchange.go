@@ -118,13 +118,10 @@ func (x *exchange) finish() bool {
 	if !x.composed {
 		x.compose(x.hold, true)
 	}
-	if x.chunked {
-		x.sendChunk(nil)
+	if x.sendHeld(); x.chunked {
 		x.sendTrailers()
-	} else if len(x.hold) > 0 {
-		x.send(x.hold)
 	}
-	x.freeHold()
+	x.hold = nil
 	failed := c.flush() != nil
 	c.watch.end()
 	x.cancel()
@@ -135,11 +132,11 @@ func (x *exchange) finish() bool {
 	switch {
 	case failed, !x.head && !x.bodiless && x.length >= 0 && x.written != x.length:
 		return false // the client must not take what follows for the rest
-	case rest == unread:
+	case rest == unread, x.last && c.from < c.to:
 		c.linger()
 		return false
 	}
-	return rest == settled && !x.last
+	return !x.last
 }
 
 // abort ends what the handler has broken off. The end of the connection must not look like that of the answer.
@@ -147,7 +144,7 @@ func (x *exchange) abort() {
 	c := x.c
 	x.done.Store(true)
 	x.stopContinue()
-	x.freeHold()
+	x.hold = nil
 	c.watch.end()
 	if !c.sent {
 		return
@@ -255,11 +252,9 @@ func (x *exchange) Write(p []byte) (int, error) {
 	if x.bodiless {
 		return 0, http.ErrBodyNotAllowed
 	}
-	if x.length >= 0 && int64(len(p)) > x.length-x.written {
+	x.written += int64(len(p)) // too much of it also means that the answer is not what the handler wanted
+	if x.length >= 0 && x.written > x.length {
 		return 0, http.ErrContentLength
-	}
-	if x.written += int64(len(p)); x.head {
-		return len(p), nil
 	}
 	if !x.composed {
 		if x.length < 0 && len(x.hold)+len(p) <= holdBytes {
@@ -273,15 +268,13 @@ func (x *exchange) Write(p []byte) (int, error) {
 		x.compose(sniffed, false)
 	}
 	switch {
+	case x.head: // its head says what it would be
 	case x.chunked && len(x.hold)+len(p) <= holdBytes:
 		x.holdBack(p)
 	case x.chunked:
 		x.sendChunk(p)
 	default:
-		if len(x.hold) > 0 { // HTTP/1.0
-			x.send(x.hold)
-			x.hold = x.hold[:0]
-		}
+		x.sendHeld()
 		x.send(p)
 	}
 	if x.c.lost {
@@ -303,7 +296,17 @@ func (x *exchange) holdBack(p []byte) {
 	x.hold = append(x.hold, p...)
 }
 
-func (x *exchange) freeHold() { x.hold = nil }
+// sendHeld sends what is held back, now that it is known how it is framed.
+func (x *exchange) sendHeld() {
+	switch {
+	case x.chunked:
+		x.sendChunk(nil)
+		return
+	case !x.head && len(x.hold) > 0:
+		x.send(x.hold)
+	}
+	x.hold = x.hold[:0]
+}
 
 // send sends bytes as they are, large ones at once.
 func (x *exchange) send(p []byte) {
@@ -357,13 +360,7 @@ func (x *exchange) FlushError() error {
 	if !x.composed {
 		x.compose(x.hold, false)
 	}
-	switch {
-	case x.chunked:
-		x.sendChunk(nil)
-	case len(x.hold) > 0:
-		x.send(x.hold)
-		x.hold = x.hold[:0]
-	}
+	x.sendHeld()
 	x.push()
 	if x.c.lost {
 		return errLost

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,13 +16,13 @@ const moment = 10 * time.Millisecond
 // watch is what several goroutines know of a connection: whether it waits for a request, and whether its client is still there
 // while one is served, for which a goroutine reads on behind the request.
 type watch struct {
-	c *conn
+	c     *conn
+	taken atomic.Bool // somebody has taken the connection over
 
 	mu      sync.Mutex
 	waiting bool // for a request
 	fresh   bool // for the first
 	since   time.Time
-	taken   bool // somebody has taken the connection over
 
 	number  uint64 // counts the requests that may be watched
 	on      bool   // one is
@@ -77,7 +78,7 @@ func (w *watch) setReadDeadline(t time.Time) error {
 func (w *watch) begin(cancel context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.taken {
+	if w.taken.Load() {
 		return
 	}
 	w.whole, w.on, w.cancel = true, true, cancel
@@ -155,18 +156,14 @@ func (w *watch) takeOver() bool {
 	w.end()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.taken {
+	if w.taken.Swap(true) {
 		return false
 	}
-	w.taken, w.whole = true, true // late deadlines of ours do not touch it
+	w.whole = true // late deadlines of ours do not touch it
 	if w.timer != nil {
 		w.timer.Stop()
 	}
 	return true
 }
 
-func (w *watch) isTaken() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.taken
-}
+func (w *watch) isTaken() bool { return w.taken.Load() }
