@@ -203,6 +203,15 @@ func (x *exchange) drainBeside() {
 	}()
 }
 
+// stopDraining has the handler's goroutine be the only one that reads.
+func (x *exchange) stopDraining() {
+	x.fullDuplex = true
+	if x.draining != nil {
+		_ = x.c.raw.SetReadDeadline(past()) // likewise
+		<-x.draining
+	}
+}
+
 // source is a conn as bodies are read from it.
 type source conn
 

@@ -424,11 +424,8 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if x.done.Load() {
 		panic("http1: Hijack was called after ServeHTTP has returned")
 	}
+	x.stopDraining()
 	if x.committed {
-		x.stopContinue()
-		if !x.composed {
-			x.compose(x.hold, false)
-		}
 		if err := x.FlushError(); err != nil {
 			return nil, nil, err
 		}
