@@ -94,7 +94,8 @@ func (c *conn) serve(base context.Context) {
 	c.stateHook(http.StateNew)
 	if c.s.hs.ConnContext != nil {
 		if base = c.s.hs.ConnContext(base, c.raw); base == nil {
-			panic("http1: ConnContext returned a nil context")
+			c.s.logf("http: ConnContext returned a nil context")
+			return
 		}
 	}
 	c.ctx = context.WithValue(base, http.LocalAddrContextKey, c.raw.LocalAddr())

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -92,7 +91,7 @@ func (c *conn) answer(x *exchange) bool {
 		}
 		_ = c.raw.SetReadDeadline(by)
 	}
-	h := c.s.handler()
+	h := c.s.hs.Handler
 	if x.r.RequestURI == "*" && x.r.Method == http.MethodOptions && !c.s.hs.DisableGeneralOptionsHandler {
 		h = http.HandlerFunc(options)
 	}
@@ -168,11 +167,13 @@ func (x *exchange) abort() {
 // Header implements [http.ResponseWriter].
 func (x *exchange) Header() http.Header { return x.header }
 
-// WriteHeader implements [http.ResponseWriter].
+// WriteHeader implements [http.ResponseWriter]. A status that is none becomes 500.
 func (x *exchange) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		x.c.s.logf("http: invalid WriteHeader code %d", status)
+		status = http.StatusInternalServerError
+	}
 	switch {
-	case status < 100 || status > 999:
-		panic(fmt.Sprintf("invalid WriteHeader code %v", status)) // as net/http has it
 	case x.done.Load() || x.c.watch.isTaken():
 		x.c.s.logf("http: response.WriteHeader on a connection that was taken over, or after the handler has returned")
 	case x.committed:
@@ -287,7 +288,10 @@ func (x *exchange) Write(p []byte) (int, error) {
 var errLost = errors.New("http1: the connection to the client is broken")
 
 // WriteString implements [io.StringWriter].
-func (x *exchange) WriteString(s string) (int, error) { return x.Write([]byte(s)) }
+func (x *exchange) WriteString(s string) (int, error) {
+	p := []byte(s)
+	return x.Write(p)
+}
 
 func (x *exchange) holdBack(p []byte) {
 	if x.hold == nil {
@@ -385,7 +389,7 @@ func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
 			}
 		}
 		switch {
-		case err == io.EOF: //nolint:errorlint // a wrapped EOF is not the end
+		case err == io.EOF:
 			return total, nil
 		case err != nil:
 			return total, err
@@ -422,7 +426,7 @@ func (x *exchange) copyDirect(to io.ReaderFrom, src io.Reader) (int64, error) {
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c := x.c
 	if x.done.Load() {
-		panic("http1: Hijack was called after ServeHTTP has returned")
+		return nil, nil, errDone
 	}
 	x.stopDraining()
 	if x.committed {

@@ -3,6 +3,7 @@ package http1
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // handover is the listener from which net/http's server gets the connections that are not HTTP/1.
@@ -42,6 +43,16 @@ func (h *handover) isClosed() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// rest waits for a while, or until the listener is closed.
+func (h *handover) rest(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-h.closing:
 	}
 }
 

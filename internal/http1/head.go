@@ -12,7 +12,9 @@ import (
 
 const (
 	// sniffBytes is how much of a body a content type is guessed from.
-	sniffBytes = 512
+	sniffBytes  = 512
+	lengthField = "Content-Length"
+	codingField = "Transfer-Encoding"
 	// maxChunkHead is the room for the size of a chunk.
 	maxChunkHead = 18
 )
@@ -85,14 +87,14 @@ func (x *exchange) commit(status int) {
 
 // declareLength takes the length of the body from the header.
 func (x *exchange) declareLength() {
-	lines := x.header["Content-Length"]
+	lines := x.header[lengthField]
 	if len(lines) == 0 || lines[0] == "" {
 		return
 	}
 	n, ok := number(lines[0])
 	if !ok {
 		x.c.s.logf("http: invalid Content-Length of %q", lines[0])
-		delete(x.header, "Content-Length")
+		delete(x.header, lengthField)
 		return
 	}
 	x.length = n
@@ -102,9 +104,9 @@ func (x *exchange) declareLength() {
 func (x *exchange) special(name string) bool {
 	f := &x.fields
 	switch name {
-	case "Content-Length":
+	case lengthField:
 		return true
-	case "Transfer-Encoding":
+	case codingField:
 		if v := x.header[name]; len(v) > 0 {
 			f.coding = v[0]
 		}
@@ -143,9 +145,9 @@ func mayTrail(name string) bool {
 		return false
 	}
 	switch name {
-	case "Authorization", "Cache-Control", "Connection", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Expect", "Host",
+	case "Authorization", "Cache-Control", "Connection", "Content-Encoding", lengthField, "Content-Range", "Content-Type", "Expect", "Host",
 		"Keep-Alive", "Max-Forwards", "Pragma", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Range", "Realm", "Te", "Trailer",
-		"Transfer-Encoding", "Www-Authenticate":
+		codingField, "Www-Authenticate":
 		return false
 	}
 	return true
@@ -173,7 +175,7 @@ func (x *exchange) appendInformational(status int) {
 	c.out = appendStatusLine(c.out, 1, status)
 	names := make([]string, 0, len(x.header))
 	for name := range x.header {
-		if name != "Content-Length" && name != "Transfer-Encoding" && canonical.Token(name) {
+		if name != lengthField && name != codingField && canonical.Token(name) {
 			names = append(names, name)
 		}
 	}
@@ -190,47 +192,16 @@ func (x *exchange) appendInformational(status int) {
 func (x *exchange) compose(body []byte, all bool) {
 	x.composed = true
 	c, f := x.c, &x.fields
-	keeps := !c.s.closing.Load()
-	if all && !f.trails {
-		for name := range x.header { // it may have been set since
-			f.trails = f.trails || strings.HasPrefix(name, http.TrailerPrefix)
-		}
-	}
-	if x.length < 0 && all && !f.trails && f.coding == "" && !x.bodiless && (!x.head || x.written > 0) {
+	if x.length < 0 && all && !x.mayHaveTrailers() && f.coding == "" && !x.bodiless && (!x.head || x.written > 0) {
 		x.length = x.written
 	}
-	hasLength := x.length >= 0
-	if hasLength && f.coding != "" && f.coding != "identity" {
+	if x.length >= 0 && f.coding != "" && f.coding != "identity" {
 		c.s.logf("http: WriteHeader called with both Transfer-Encoding of %q and a Content-Length of %d", f.coding, x.length)
-		hasLength, x.length = false, -1
-	}
-	connection := ""
-	switch {
-	case x.keep && (x.head || hasLength || x.bodiless):
-		if len(f.connection) == 0 {
-			connection = "keep-alive"
-		}
-	case x.old || x.close:
-		x.last = true
-	}
-	if len(f.connection) > 0 && f.connection[0] == "close" || !keeps {
-		x.last = true
+		x.length = -1
 	}
 	x.last = x.last || x.leavesRest()
-	x.coding(hasLength)
-	switched := x.status == http.StatusSwitchingProtocols && len(x.header["Upgrade"]) > 0
-	if x.last && !switched && (!keeps || !hasOption(f.connection[:min(1, len(f.connection))], "close")) {
-		f.connection = nil
-		if connection = ""; !x.old {
-			connection = "close"
-		}
-	}
-	for _, v := range f.connection {
-		c.out = appendField(c.out, "Connection", v)
-	}
-	if connection != "" {
-		c.out = append(append(append(c.out, "Connection: "...), connection...), "\r\n"...)
-	}
+	x.frame()
+	x.composeConnection()
 	if !f.hasType && !f.hasEncoding && f.coding == "" && !x.bodiless && len(body) > 0 {
 		c.out = append(append(append(c.out, "Content-Type: "...), http.DetectContentType(body[:min(len(body), sniffBytes)])...), "\r\n"...)
 	}
@@ -244,6 +215,63 @@ func (x *exchange) compose(body []byte, all bool) {
 		c.out = append(appendInt(append(c.out, "Content-Length: "...), x.length), "\r\n"...)
 	}
 	c.out = append(c.out, "\r\n"...)
+}
+
+// mayHaveTrailers reports whether trailers are announced, or there are some already.
+func (x *exchange) mayHaveTrailers() bool {
+	if x.fields.trails {
+		return true
+	}
+	for name := range x.header { // it may have been set since
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// frame decides how the body is framed.
+func (x *exchange) frame() {
+	switch {
+	case x.head, x.bodiless, x.length >= 0:
+	case x.old, x.fields.coding == "identity":
+		x.last = true
+	default:
+		x.chunked = true
+	}
+}
+
+// composeConnection decides what becomes of the connection, and says so.
+func (x *exchange) composeConnection() {
+	c := x.c
+	lines := x.fields.connection
+	said, closes := len(lines) > 0, hasOption(lines[:min(1, len(lines))], "close")
+	add := ""
+	switch {
+	case x.keep && (x.head || x.length >= 0 || x.bodiless):
+		if !said {
+			add = "keep-alive"
+		}
+	case x.old || x.close:
+		x.last = true
+	}
+	keeps := !c.s.closing.Load()
+	if said && lines[0] == "close" || !keeps {
+		x.last = true
+	}
+	switched := x.status == http.StatusSwitchingProtocols && len(x.header["Upgrade"]) > 0
+	if x.last && !switched && (!keeps || !closes) {
+		lines = nil
+		if add = ""; !x.old {
+			add = "close"
+		}
+	}
+	for _, v := range lines {
+		c.out = appendField(c.out, "Connection", v)
+	}
+	if add != "" {
+		c.out = appendField(c.out, "Connection", add)
+	}
 	x.last = x.last || x.status == http.StatusSwitchingProtocols // nobody has taken the connection over
 }
 
@@ -254,17 +282,6 @@ func (x *exchange) leavesRest() bool {
 	}
 	defer x.body.mu.Unlock()
 	return x.body.err != nil || !x.body.ended && x.body.left > drainBytes
-}
-
-// coding decides how the body is framed.
-func (x *exchange) coding(hasLength bool) {
-	switch {
-	case x.head, x.bodiless, hasLength:
-	case x.old, x.fields.coding == "identity":
-		x.last = true
-	default:
-		x.chunked = true
-	}
 }
 
 // sendTrailers ends a body in chunks.

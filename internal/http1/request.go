@@ -161,10 +161,10 @@ func (h *head) parse(raw []byte, count int) error {
 			hosts++
 			r.Host = value
 			continue
-		case "Content-Length":
+		case lengthField:
 			length = value
 			lengths++
-		case "Transfer-Encoding":
+		case codingField:
 			coding = value
 			codings++
 			continue
@@ -391,7 +391,7 @@ func (h *head) trailers() error {
 			name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
 			switch name {
 			case "":
-			case "Transfer-Encoding", "Trailer", "Content-Length":
+			case codingField, "Trailer", lengthField:
 				return errTrailers
 			default:
 				if r.Trailer == nil {

@@ -3,7 +3,7 @@ package http1
 import (
 	"context"
 	"errors"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -25,7 +25,7 @@ type Server struct {
 	conns     map[*conn]struct{}
 }
 
-// New returns a server for hs, which must not be changed any more. Listeners are served by Serve alone.
+// New returns a server for hs, which has a Handler and must not be changed any more. Listeners are served by Serve alone.
 func New(hs *http.Server) *Server {
 	return &Server{hs: hs, listeners: map[*handover]struct{}{}, conns: map[*conn]struct{}{}}
 }
@@ -36,6 +36,8 @@ const (
 	acceptPauseMost = time.Second
 )
 
+var errBase = errors.New("http1: BaseContext returned a nil context")
+
 // Serve serves the connections of l, which it closes, until Shutdown or Close is called, or either of the http.Server's: then its
 // error is [http.ErrServerClosed].
 func (s *Server) Serve(l net.Listener) error {
@@ -43,9 +45,12 @@ func (s *Server) Serve(l net.Listener) error {
 		return s.hs.Serve(l)
 	}
 	others := newHandover(l)
-	defer others.Close()
-	ended := make(chan error, 1)
-	go func() { ended <- s.hs.Serve(others) }()
+	defer func() { _ = others.Close() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.hs.Serve(others) // which ends with others
+	}()
 	if !s.track(others) {
 		_ = others.Close()
 		<-ended
@@ -55,7 +60,9 @@ func (s *Server) Serve(l net.Listener) error {
 	base := context.Background()
 	if s.hs.BaseContext != nil {
 		if base = s.hs.BaseContext(l); base == nil {
-			panic("http1: BaseContext returned a nil context")
+			_ = others.Close()
+			<-ended
+			return errBase
 		}
 	}
 	base = context.WithValue(base, http.ServerContextKey, s.hs)
@@ -78,7 +85,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		pause = min(max(2*pause, acceptPause), acceptPauseMost)
 		s.logf("http: Accept error: %v; retrying in %v", err, pause)
-		time.Sleep(pause)
+		others.rest(pause)
 	}
 }
 
@@ -185,14 +192,7 @@ func (s *Server) logf(format string, args ...any) {
 		s.hs.ErrorLog.Printf(format, args...)
 		return
 	}
-	log.Printf(format, args...)
-}
-
-func (s *Server) handler() http.Handler {
-	if s.hs.Handler == nil {
-		return http.DefaultServeMux
-	}
-	return s.hs.Handler
+	slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn).Printf(format, args...)
 }
 
 func (s *Server) readHeaderTimeout() time.Duration {
