@@ -41,8 +41,8 @@ type ListenerConfig struct {
 	MaxConnsPerAddr int
 	// ProxyProtocol says which peers are proxies that say whose connections they pass on.
 	ProxyProtocol ProxyProtocol
-	// InsecureFraming leaves the framing of requests to net/http alone, which reads on where others would read different
-	// requests: see [NewListener].
+	// InsecureFraming leaves connections to net/http's server alone, also under [Gateway.Run]. It reads on where others would
+	// read different requests: see [NewListener].
 	InsecureFraming bool
 	// Refused is told of each connection that is ended here, and why: the error wraps ErrTooManyConns,
 	// ErrTooManyAddrConns, ErrProxyHeader or ErrRequestFraming. It is called by the goroutines that accept and read, so
@@ -96,10 +96,10 @@ type ProxyProtocol struct {
 // Where a request asks for an upgrade, what follows is checked only if the server goes on with HTTP, and not if a handler
 // takes the connection over. Behind a CONNECT that nobody takes over nothing is read.
 //
-// The check follows HTTP/1 without TLS. Connections that begin with TLS, or as HTTP/2 does, it leaves alone: it is below
-// TLS, and net/http takes HTTP/2 only from a [*tls.Conn] itself, which nothing can be put around. So requests that come as
-// HTTP/1 over TLS are not checked; HTTP/2 has no such framing. Where all clients are proxies of yours that end TLS, the
-// check covers everything. It costs about 1 % of a small request and allocates nothing.
+// Under [Gateway.Run] all of HTTP/1 is checked, over TLS, too, by the server itself. With another server the check follows HTTP/1
+// without TLS. Connections that begin with TLS, or as HTTP/2 does, it leaves alone: it is below TLS, and net/http takes HTTP/2
+// only from a [*tls.Conn] itself, which nothing can be put around. So requests that come as HTTP/1 over TLS are not checked
+// there; HTTP/2 has no such framing. The check costs about 1 % of a small request and allocates nothing.
 //
 // The error joins all problems of c.
 func NewListener(l net.Listener, c ListenerConfig) (net.Listener, error) {
