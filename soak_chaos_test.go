@@ -45,6 +45,8 @@ type chaos struct {
 	soak
 
 	addr     string
+	secure   string // the address where it speaks TLS
+	clients  []*http.Transport
 	last     atomic.Int64
 	panicked atomic.Int64
 }
@@ -74,7 +76,8 @@ func TestSoakChaos(t *testing.T) { //nolint:paralleltest // it counts the gorout
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	defer cancel()
 	ran := make(chan error, 1)
-	go func() { ran <- gw.Run(ctx, srv, l) }()
+	ls := []net.Listener{gateway.Must(gateway.NewListener(l, gateway.ListenerConfig{})), s.secured(t, srv)}
+	go func() { ran <- gw.Run(ctx, srv, ls...) }()
 
 	var wg sync.WaitGroup
 	for i := range chaosClients {
@@ -93,6 +96,9 @@ func TestSoakChaos(t *testing.T) { //nolint:paralleltest // it counts the gorout
 		most, conns = max(most, runtime.NumGoroutine()), max(conns, descriptors())
 	}
 	wg.Wait()
+	for _, tr := range s.clients {
+		tr.CloseIdleConnections()
+	}
 	after := heapInUse()
 	cancel()
 	require.NoError(t, <-ran)
@@ -101,7 +107,7 @@ func TestSoakChaos(t *testing.T) { //nolint:paralleltest // it counts the gorout
 		s.requests.Load(), duration, most, conns, before>>10, after>>10, s.statuses)
 	require.Empty(t, s.wrong)
 	require.Zero(t, s.panicked.Load(), "panics")
-	for _, what := range []string{"whole 200", "drip 200", "hints 200", "surplus 200", "reset 502", "garbage 502", "status 502", "stall 504", "truncate chunks cut off", "tunnel 101"} {
+	for _, what := range []string{"whole 200", "drip 200", "hints 200", "surplus 200", "reset 502", "garbage 502", "status 502", "stall 504", "truncate chunks cut off", "tunnel 101", "HTTP/2 200", "HTTPS 200"} {
 		require.Positive(t, s.statuses[what], what)
 	}
 	require.LessOrEqual(t, most, chaosGoroutines*chaosClients)
@@ -353,7 +359,7 @@ func (s *chaos) visit(ctx context.Context) {
 		requests = append(requests, r)
 		text.WriteString(r.text)
 	}
-	switch kind := rand.IntN(12); kind {
+	switch kind := rand.IntN(14); kind {
 	case 0: // leaves in the middle of what it sends
 		_, _ = io.WriteString(c, text.String()[:rand.IntN(text.Len())])
 	case 1: // or behind it
@@ -378,6 +384,9 @@ func (s *chaos) visit(ctx context.Context) {
 	case 8: // reads slowly
 		_, _ = io.WriteString(c, requests[0].text)
 		s.answered(bufio.NewReaderSize(&slowly{ctx: ctx, from: in}, 16), requests[:1], false)
+	case 9, 10: // speaks TLS
+		_ = c.Close()
+		s.askSecurely(ctx, s.clients[kind-9], requests[0])
 	default: // does all as it should
 		for i := range requests {
 			go func() { _, _ = io.WriteString(c, requests[i].text) }()
@@ -411,40 +420,50 @@ func (s *chaos) answered(in *bufio.Reader, requests []chaosRequest, leaving bool
 			res, err = http.ReadResponse(in, &http.Request{Method: method})
 		}
 		if err != nil {
-			s.count(r.fault, "no answer")
-			if arrivesWhole(r.fault) && !leaving {
-				s.failf("%s of %d bytes, %s: no answer: %v", r.fault, r.size, r.id, err)
-			}
+			s.unanswered(r, err, leaving)
 			return false
 		}
-		if id := res.Header.Get("X-Request-Id"); id != r.id {
-			s.failf("crossed: %s %s was answered with %d of %q", r.fault, r.id, res.StatusCode, id)
-		}
-		if id := res.Header.Get("X-Token"); id != "" && id != r.id {
-			s.failf("crossed: %s %s was answered with %d and the answer to %q", r.fault, r.id, res.StatusCode, id)
-		}
-		body, err := io.ReadAll(res.Body)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.failf("%s %s: %d without an end", r.fault, r.id, res.StatusCode)
-			return false
-		case err != nil:
-			s.count(r.fault, "cut off")
-			if arrivesWhole(r.fault) && !leaving {
-				s.failf("%s of %d bytes, %s: cut off: %v", r.fault, r.size, r.id, err)
-			}
-			return false
-		case res.StatusCode == http.StatusOK && string(body) != soakAnswer(r.id, int64(r.size)):
-			s.failf("%s %s was answered with %.80q of %d bytes", r.fault, r.id, body, len(body))
-		case res.StatusCode != http.StatusOK && arrivesWhole(r.fault) && !leaving && r.size == 0: // a POST may have met a connection that has just ended
-			path, _, _ := strings.Cut(r.text, " HTTP")
-			s.failf("%s: %s %s was answered with %d, %s", path, r.fault, r.id, res.StatusCode, res.Header.Get("Proxy-Status"))
-		}
-		s.count(r.fault, strconv.Itoa(res.StatusCode))
-		if res.Close {
+		if !s.isRight(r, res, leaving) || res.Close {
 			return false
 		}
 	}
+	return true
+}
+
+// unanswered counts a request to which no answer came.
+func (s *chaos) unanswered(r chaosRequest, err error, leaving bool) {
+	s.count(r.fault, "no answer")
+	if arrivesWhole(r.fault) && !leaving {
+		s.failf("%s of %d bytes, %s: no answer: %v", r.fault, r.size, r.id, err)
+	}
+}
+
+// isRight looks at an answer, and reports whether it came to its end.
+func (s *chaos) isRight(r chaosRequest, res *http.Response, leaving bool) bool {
+	if id := res.Header.Get("X-Request-Id"); id != r.id {
+		s.failf("crossed: %s %s was answered with %d of %q", r.fault, r.id, res.StatusCode, id)
+	}
+	if id := res.Header.Get("X-Token"); id != "" && id != r.id {
+		s.failf("crossed: %s %s was answered with %d and the answer to %q", r.fault, r.id, res.StatusCode, id)
+	}
+	body, err := io.ReadAll(res.Body)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.failf("%s %s: %d without an end", r.fault, r.id, res.StatusCode)
+		return false
+	case err != nil:
+		s.count(r.fault, "cut off")
+		if arrivesWhole(r.fault) && !leaving {
+			s.failf("%s of %d bytes, %s: cut off: %v", r.fault, r.size, r.id, err)
+		}
+		return false
+	case res.StatusCode == http.StatusOK && string(body) != soakAnswer(r.id, int64(r.size)):
+		s.failf("%s %s was answered with %.80q of %d bytes", r.fault, r.id, body, len(body))
+	case res.StatusCode != http.StatusOK && arrivesWhole(r.fault) && !leaving && r.size == 0: // a POST may have met a connection that has just ended
+		path, _, _ := strings.Cut(r.text, " HTTP")
+		s.failf("%s: %s %s was answered with %d, %s", path, r.fault, r.id, res.StatusCode, res.Header.Get("Proxy-Status"))
+	}
+	s.count(r.fault, strconv.Itoa(res.StatusCode))
 	return true
 }
 
