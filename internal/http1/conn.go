@@ -36,7 +36,7 @@ type conn struct {
 	room *[outBytes]byte // of out
 	out  []byte          // what is not sent yet
 	sent bool            // something of the answer went out
-	lost bool            // nothing can be sent any more
+	lost error           // why nothing can be sent any more
 
 	watch watch
 }
@@ -293,22 +293,18 @@ func (c *conn) fill() error {
 
 // write sends p.
 func (c *conn) write(p []byte) error {
-	if c.lost {
-		return net.ErrClosed
+	if c.lost != nil {
+		return c.lost
 	}
-	_, err := c.raw.Write(p)
+	_, c.lost = c.raw.Write(p)
 	c.sent = true
-	c.lost = err != nil
-	return err
+	return c.lost
 }
 
 // flush sends what is held back.
 func (c *conn) flush() error {
 	if len(c.out) == 0 {
-		if c.lost {
-			return net.ErrClosed
-		}
-		return nil
+		return c.lost
 	}
 	err := c.write(c.out)
 	c.out = c.room[:0] // a larger one was for a large head

@@ -25,6 +25,7 @@ type exchange struct {
 
 	// Of the request, which the handler may change.
 	head, old   bool // the method is HEAD, the version 1.0
+	connect     bool // the method is CONNECT
 	close, keep bool // what the client wants of the connection
 
 	header     http.Header
@@ -42,8 +43,9 @@ type exchange struct {
 	bounded    atomic.Bool   // the handler has set a deadline for the request body
 	draining   chan struct{} // closed when the request body was read away; nil when nobody does
 
+	expects    bool // the client waits, or has waited, for 100 Continue
 	continueMu sync.Mutex
-	continues  atomic.Bool // 100 Continue may yet be sent
+	continues  bool // which may yet be sent
 }
 
 // holdBytes is how much of a body is held back until it is decided how it is framed, and to put into one chunk.
@@ -53,7 +55,7 @@ func (c *conn) newExchange(h *head, start time.Time) *exchange {
 	ctx, cancel := context.WithCancel(c.ctx)
 	x := &exchange{
 		c: c, cancel: cancel, start: start, header: make(http.Header), length: -1,
-		head: h.r.Method == http.MethodHead, old: h.r.ProtoMinor == 0, close: h.close, keep: h.keep,
+		head: h.r.Method == http.MethodHead, old: h.r.ProtoMinor == 0, connect: h.r.Method == http.MethodConnect, close: h.close, keep: h.keep,
 	}
 	x.r = h.r.WithContext(ctx)
 	x.r.RemoteAddr, x.r.TLS = c.remote, c.tls
@@ -69,9 +71,8 @@ func (c *conn) newExchange(h *head, start time.Time) *exchange {
 		x.body.ended = true
 		x.r.Body = http.NoBody
 	}
-	if h.expects && !x.old && !x.body.ended {
-		x.continues.Store(true)
-	}
+	x.expects = h.expects && !x.old && !x.body.ended
+	x.continues = x.expects
 	return x
 }
 
@@ -193,7 +194,7 @@ func (x *exchange) inform(status int) {
 	x.continueMu.Lock()
 	defer x.continueMu.Unlock()
 	if status == http.StatusContinue {
-		x.continues.Store(false)
+		x.continues = false
 	}
 	x.appendInformational(status)
 	x.lose(x.c.flush())
@@ -201,24 +202,28 @@ func (x *exchange) inform(status int) {
 
 // sendContinue tells a client that waits for it to send the body.
 func (x *exchange) sendContinue() {
-	if !x.continues.Load() {
+	if !x.expects {
 		return
 	}
 	x.continueMu.Lock()
 	defer x.continueMu.Unlock()
-	if x.continues.Swap(false) {
+	if x.continues {
+		x.continues = false
 		x.lose(x.c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n")))
 	}
 }
 
-// stopContinue returns whether the client still waits for 100 Continue, which it will not get.
+// stopContinue returns whether the client still waits for 100 Continue, which it will not get. One that is being sent by the
+// reader of the body is out when it returns.
 func (x *exchange) stopContinue() bool {
-	if !x.continues.Load() {
+	if !x.expects {
 		return false
 	}
 	x.continueMu.Lock()
 	defer x.continueMu.Unlock()
-	return x.continues.Swap(false)
+	waited := x.continues
+	x.continues = false
+	return waited
 }
 
 // lose ends the request when the connection is broken.
@@ -278,14 +283,12 @@ func (x *exchange) Write(p []byte) (int, error) {
 		x.sendHeld()
 		x.send(p)
 	}
-	if x.c.lost {
+	if err := x.c.lost; err != nil {
 		x.cancel()
-		return 0, errLost
+		return 0, err
 	}
 	return len(p), nil
 }
-
-var errLost = errors.New("http1: the connection to the client is broken")
 
 // WriteString implements [io.StringWriter].
 func (x *exchange) WriteString(s string) (int, error) {
@@ -366,10 +369,7 @@ func (x *exchange) FlushError() error {
 	}
 	x.sendHeld()
 	x.push()
-	if x.c.lost {
-		return errLost
-	}
-	return nil
+	return x.c.lost
 }
 
 // copyBytes is the size of the buffer for what is copied.
@@ -377,10 +377,14 @@ const copyBytes = 32 << 10
 
 // ReadFrom implements [io.ReaderFrom]. Where the connection can copy by itself, it does so for a body of declared length.
 func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
-	buf := make([]byte, copyBytes)
+	buf, ok := x.c.s.copies.Get().(*[copyBytes]byte)
+	if !ok {
+		buf = new([copyBytes]byte)
+	}
+	defer x.c.s.copies.Put(buf)
 	var total int64
 	for {
-		n, err := src.Read(buf)
+		n, err := src.Read(buf[:])
 		if n > 0 {
 			m, failed := x.Write(buf[:n])
 			total += int64(m)
@@ -403,8 +407,8 @@ func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
 
 // copyDirect lets the connection copy src, of which there must not be more than the rest of what is declared.
 func (x *exchange) copyDirect(to io.ReaderFrom, src io.Reader) (int64, error) {
-	if x.push(); x.c.lost {
-		return 0, errLost
+	if x.push(); x.c.lost != nil {
+		return 0, x.c.lost
 	}
 	rest := x.length - x.written
 	n, err := to.ReadFrom(&io.LimitedReader{R: src, N: rest})
@@ -447,16 +451,15 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // SetReadDeadline is for [http.ResponseController].
-func (x *exchange) SetReadDeadline(t time.Time) error {
+func (x *exchange) SetReadDeadline(t time.Time) error { return x.c.watch.setReadDeadline(x, t) }
+
+// SetWriteDeadline is for [http.ResponseController].
+func (x *exchange) SetWriteDeadline(t time.Time) error {
 	if x.done.Load() {
 		return errDone
 	}
-	x.bounded.Store(!t.IsZero())
-	return x.c.watch.setReadDeadline(t)
+	return x.c.raw.SetWriteDeadline(t)
 }
-
-// SetWriteDeadline is for [http.ResponseController].
-func (x *exchange) SetWriteDeadline(t time.Time) error { return x.c.raw.SetWriteDeadline(t) }
 
 // EnableFullDuplex is for [http.ResponseController]. Reading and writing never wait for each other here; with it, a request
 // body is not read away beside the answer, because the handler does so.

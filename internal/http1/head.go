@@ -199,7 +199,7 @@ func (x *exchange) compose(body []byte, all bool) {
 		c.s.logf("http: WriteHeader called with both Transfer-Encoding of %q and a Content-Length of %d", f.coding, x.length)
 		x.length = -1
 	}
-	x.last = x.last || x.leavesRest()
+	x.last = x.last || x.leavesRest() || x.connect // what follows may be no HTTP
 	x.frame()
 	x.composeConnection()
 	if !f.hasType && !f.hasEncoding && f.coding == "" && !x.bodiless && len(body) > 0 {

@@ -16,6 +16,7 @@ type Server struct {
 	hs *http.Server
 
 	buffers sync.Pool // of *[outBytes]byte
+	copies  sync.Pool // of *[copyBytes]byte
 	date    atomic.Pointer[date]
 
 	closing atomic.Bool // no connection is kept any more

@@ -64,13 +64,17 @@ func (w *watch) endIdle(before time.Time) {
 	}
 }
 
-// setReadDeadline bounds reads of the body. When that is over there is nothing to bound.
-func (w *watch) setReadDeadline(t time.Time) error {
+// setReadDeadline bounds reads of the body of x. When that is over there is nothing to bound.
+func (w *watch) setReadDeadline(x *exchange, t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if x.done.Load() { // later it would be another's
+		return errDone
+	}
 	if w.whole {
 		return nil
 	}
+	x.bounded.Store(!t.IsZero())
 	return w.c.raw.SetReadDeadline(t)
 }
 
