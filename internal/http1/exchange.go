@@ -296,12 +296,7 @@ func (x *exchange) WriteString(s string) (int, error) {
 	return x.Write(p)
 }
 
-func (x *exchange) holdBack(p []byte) {
-	if x.hold == nil {
-		x.hold = make([]byte, 0, holdBytes)
-	}
-	x.hold = append(x.hold, p...)
-}
+func (x *exchange) holdBack(p []byte) { x.hold = append(x.hold, p...) }
 
 // sendHeld sends what is held back, now that it is known how it is framed.
 func (x *exchange) sendHeld() {
