@@ -138,8 +138,11 @@ type Headers struct {
 	UpstreamStatus bool
 }
 
-// schemeHTTPS is the scheme and the protocol.
-const schemeHTTPS = "https"
+// The schemes, which are protocols, too.
+const (
+	schemeHTTP  = "http"
+	schemeHTTPS = "https"
+)
 
 // serverName is what the gateway calls itself.
 const serverName = "gatehouse"

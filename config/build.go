@@ -167,7 +167,7 @@ func (b *builder) buildServices() {
 			continue
 		}
 		if !s.Enabled || !used[s] {
-			if _, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: s.Protocol + "://" + hostPort(s.Host, s.Port)}}}); err != nil {
+			if _, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: s.scheme() + "://" + hostPort(s.Host, s.Port)}}}); err != nil {
 				b.problem(cmp.Or(s.node.get("host"), s.node), err)
 			}
 			continue
@@ -196,7 +196,7 @@ func (s *service) readURL(d *decoder) bool {
 		}
 		s.Protocol, s.Host, s.Path = u.Scheme, u.Hostname(), u.EscapedPath()
 		s.Port = 80
-		if u.Scheme == schemeHTTPS {
+		if u.Scheme == schemeHTTPS { // and no other, as in Kong
 			s.Port = 443
 		}
 		if p := u.Port(); p != "" {
@@ -217,12 +217,12 @@ func (s *service) readURL(d *decoder) bool {
 	case s.Host == "":
 		d.problems.add(s.node, "", "a service needs a url or a host", "")
 		return false
-	case s.Protocol != "http" && s.Protocol != schemeHTTPS:
-		n := s.node.get("protocol")
-		if n == nil {
-			n = s.node
-		}
-		d.notSupported(n, "protocol "+s.Protocol)
+	case s.scheme() == "":
+		d.notSupported(cmp.Or(s.node.get("protocol"), s.node), "protocol "+s.Protocol)
+		return false
+	case s.Path != "" && isGRPC(s.Protocol):
+		n := cmp.Or(s.node.get("path"), s.node.get("url"))
+		d.problems.add(n, n.found(), "there can be no path where the protocol is grpc or grpcs", "leave it out; the path of a call names its method")
 		return false
 	}
 	return true
@@ -247,19 +247,10 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 		b.warnf(n, "write_timeout is not looked at; a target that takes nothing is given up after read_timeout")
 	}
 	up := b.in.upstreamByName[s.Host]
-	if s.Protocol == schemeHTTPS {
-		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if up != nil { // what is asked for is what is verified
-			c.TLS.ServerName, _ = splitPort(up.HostHead)
-		}
-		if s.TLSVerify == nil || !*s.TLSVerify {
-			c.TLS.InsecureSkipVerify = true // Kong's default
-			b.warnf(s.node, "the certificates of service %q are not verified, as is Kong's default; set tls_verify to true", c.Name)
-		}
-	}
-	target := s.Protocol + "://" + hostPort(s.Host, s.Port)
+	c.TLS, c.UnencryptedHTTP2 = b.tlsOf(s, up), s.Protocol == protocolGRPC
+	target := s.scheme() + "://" + hostPort(s.Host, s.Port)
 	if up != nil {
-		pool, err := b.sharedPool(up, s.Protocol)
+		pool, err := b.sharedPool(up, s.scheme())
 		if err != nil {
 			return nil, err
 		}
@@ -268,9 +259,9 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 		c.Targets = []balancer.Target{{URL: target}}
 	}
 	// The same service as before keeps its connections and counters.
-	key := fmt.Sprintf("%q %q %+v", c.Name, target, c.Timeouts)
+	key := fmt.Sprintf("%q %q %+v %t", c.Name, target, c.Timeouts, c.UnencryptedHTTP2)
 	if c.TLS != nil {
-		key += fmt.Sprintf(" %t %q", c.TLS.InsecureSkipVerify, c.TLS.ServerName)
+		key += fmt.Sprintf(" %t %q %q", c.TLS.InsecureSkipVerify, c.TLS.ServerName, c.TLS.NextProtos)
 	}
 	if u, ok := b.kept(key).(*gateway.Upstream); ok {
 		return u, nil
@@ -404,12 +395,11 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 		return rt, false
 	}
 	for _, p := range r.Protocols {
-		if p != "http" && p != schemeHTTPS {
+		if p != schemeHTTP && p != schemeHTTPS && !isGRPC(p) {
 			b.d.notSupported(r.node.get("protocols"), "protocol "+p)
 			return rt, false
 		}
 	}
-	httpsOnly := !slices.Contains(r.Protocols, "http")
 	place := &routePlace{route: r, vault: r.node.holdsVault()}
 	b.places[rt.Name] = place
 	m := &rt.Match
@@ -419,6 +409,45 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 			b.warnf(r.node.get("headers"), "the condition on %q does not look at the field %q, as Kong does; write it as clients do", name, strings.ReplaceAll(name, "_", "-"))
 		}
 	}
+	b.paths(r, m, place)
+	if len(m.Regexps) > 0 {
+		rt.Priority = r.RegexPriority
+	}
+	f := &rt.Forward
+	f.StripPath, f.PreserveHost, f.KongForwarded = r.StripPath && len(m.Prefixes)+len(m.Regexps) > 0, r.PreserveHost, true
+	if !r.ResponseBuffering || r.streams() {
+		f.FlushInterval = -1
+	}
+	rt.Handler = http.HandlerFunc(noService)
+	if s := r.of; s != nil {
+		if h := b.handlers[s]; h != nil { // else it is reported
+			rt.Handler = h
+		}
+		f.Path = strings.TrimRight(s.Path, " ")
+		if f.Path == "/" {
+			f.Path = ""
+		}
+		f.ConcatPath = r.PathHandling == "v1" && f.Path != ""
+		if !r.streams() {
+			f.Upgrade = gateway.Upgrade{Protocols: []string{"websocket"}, Idle: milliseconds(s.ReadTimeout)}
+		}
+		if up := b.in.upstreamByName[s.Host]; up != nil && up.HostHead != "" && !f.PreserveHost {
+			f.Host = up.HostHead
+			place.vault = place.vault || isVault(up.node.get("host_header"))
+		}
+	}
+	if r.RequestBuffering && !r.streams() {
+		rt.Handler = &bufferedRequests{next: rt.Handler}
+	}
+	if !slices.Contains([]int{426, 301, 302, 307, 308}, r.RedirectStatus) {
+		b.d.fail(r.node.get("https_redirect_status_code"), "is not one of 426, 301, 302, 307, 308")
+	}
+	rt.Plugins = append(r.guard(), b.chain(r)...)
+	return rt, true
+}
+
+// paths makes conditions of the paths of a route.
+func (b *builder) paths(r *route, m *gateway.Match, place *routePlace) {
 	for i, p := range r.Paths {
 		n := r.node.get("paths").items[i]
 		switch expr, isExpr := strings.CutPrefix(p, "~"); {
@@ -434,41 +463,6 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 			m.Prefixes, place.prefixes = append(m.Prefixes, p), append(place.prefixes, i)
 		}
 	}
-	if len(m.Regexps) > 0 {
-		rt.Priority = r.RegexPriority
-	}
-	f := &rt.Forward
-	f.StripPath, f.PreserveHost, f.KongForwarded = r.StripPath && len(m.Prefixes)+len(m.Regexps) > 0, r.PreserveHost, true
-	if !r.ResponseBuffering {
-		f.FlushInterval = -1
-	}
-	rt.Handler = http.HandlerFunc(noService)
-	if s := r.of; s != nil {
-		if h := b.handlers[s]; h != nil { // else it is reported
-			rt.Handler = h
-		}
-		f.Path = strings.TrimRight(s.Path, " ")
-		if f.Path == "/" {
-			f.Path = ""
-		}
-		f.ConcatPath = r.PathHandling == "v1" && f.Path != ""
-		f.Upgrade = gateway.Upgrade{Protocols: []string{"websocket"}, Idle: milliseconds(s.ReadTimeout)}
-		if up := b.in.upstreamByName[s.Host]; up != nil && up.HostHead != "" && !f.PreserveHost {
-			f.Host = up.HostHead
-			place.vault = place.vault || isVault(up.node.get("host_header"))
-		}
-	}
-	if r.RequestBuffering {
-		rt.Handler = &bufferedRequests{next: rt.Handler}
-	}
-	if !slices.Contains([]int{426, 301, 302, 307, 308}, r.RedirectStatus) {
-		b.d.fail(r.node.get("https_redirect_status_code"), "is not one of 426, 301, 302, 307, 308")
-	}
-	if httpsOnly {
-		rt.Plugins = append(rt.Plugins, &httpsOnlyPlugin{status: r.RedirectStatus})
-	}
-	rt.Plugins = append(rt.Plugins, b.chain(r)...)
-	return rt, true
 }
 
 // public tells whether somebody has said that nobody need authenticate here, which saves a warning.

@@ -15,8 +15,6 @@ import (
 	"sync"
 )
 
-const secureScheme = "https"
-
 // entitiesKey is where a snapshot keeps what Diff compares.
 const entitiesKey = "entities for Diff"
 
@@ -111,7 +109,7 @@ func (m *memory) service(s *service) {
 	if n := v.node.get("url"); n != nil && !isVault(n) {
 		if u, err := url.Parse(v.URL); err == nil && u.Host != "" {
 			v.Protocol, v.Host, v.Path, v.URL, v.Port = u.Scheme, u.Hostname(), u.EscapedPath(), "", 80
-			if u.Scheme == secureScheme {
+			if u.Scheme == schemeHTTPS {
 				v.Port = 443
 			}
 			if p, err := strconv.Atoi(u.Port()); err == nil {

@@ -103,6 +103,7 @@ func (l *linker) link() *linked {
 		if s, ok := services.find(l.d, r.Service); ok {
 			r.of = s
 		}
+		l.checkGRPC(r)
 		for _, p := range r.Plugins {
 			l.nested(p.Route, "route", r.Name, r.ID)
 			p.route, p.Route = r, ref{}

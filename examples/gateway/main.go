@@ -44,7 +44,7 @@ type settings struct {
 	file, listen, tlsListen, tlsCert, tlsKey string
 	trusted, realIPHeader                    string
 	realIPRecursive                          bool
-	allowUnsupported, check                  bool
+	allowUnsupported, check, listenHTTP2     bool
 	explain                                  string
 }
 
@@ -78,6 +78,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	}
 	f.StringVar(&s.file, "config", "kong.yml", "the declarative configuration")
 	f.StringVar(&s.listen, "listen", "127.0.0.1:8000", "address for HTTP; empty for none")
+	f.BoolVar(&s.listenHTTP2, "listen-http2", false, "HTTP/2 without TLS there, too, as gRPC clients speak it")
 	f.StringVar(&s.tlsListen, "tls-listen", "", "address for HTTPS; empty for none")
 	f.StringVar(&s.tlsCert, "tls-cert", "", "certificate for names the configuration has none for; default: a self-signed one")
 	f.StringVar(&s.tlsKey, "tls-key", "", "its private key")
@@ -197,6 +198,9 @@ func explain(out io.Writer, gw *gateway.Gateway, text string) error {
 			req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 		}
 	}
+	if strings.HasPrefix(req.Header.Get("Content-Type"), "application/grpc") {
+		req.Proto, req.ProtoMajor, req.ProtoMinor = "HTTP/2.0", 2, 0 // there is no gRPC over HTTP/1
+	}
 	if req.URL.Scheme == "https" {
 		req.TLS = &tls.ConnectionState{ServerName: req.URL.Hostname()}
 	}
@@ -214,6 +218,7 @@ func serve(
 	}
 	srv := gateway.NewServer("", r.Gateway())
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	srv.Protocols.SetUnencryptedHTTP2(s.listenHTTP2)
 	var listeners []net.Listener
 	var where []string
 	listen := func(addr, scheme string, wrap func(net.Listener) net.Listener) error {

@@ -137,6 +137,44 @@ func TestProxyProtocol(t *testing.T) {
 	require.ErrorContains(t, err, "needs the networks")
 }
 
+// TestGRPC: clients without TLS reach a gRPC service where HTTP/2 is switched on for them.
+func TestGRPC(t *testing.T) {
+	t.Parallel()
+	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Proto, " ", r.URL)
+	}))
+	backend.Config.Protocols = new(http.Protocols)
+	backend.Config.Protocols.SetUnencryptedHTTP2(true)
+	backend.Start()
+	t.Cleanup(backend.Close)
+	name := file(t, `_format_version: "3.0"
+services: [{name: s, url: "grpc://`+backend.Listener.Addr().String()+`", routes: [{name: r, paths: [/p.S/], protocols: [grpc]}]}]
+`)
+	client := &http.Client{Transport: &http.Transport{Protocols: backend.Config.Protocols}}
+	t.Cleanup(client.CloseIdleConnections)
+	call := func(addr string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, addr+"/p.S/M", strings.NewReader("x"))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/grpc")
+		return client.Do(req)
+	}
+	res, err := call(started(t, "-config", name, "-listen", "127.0.0.1:0", "-listen-http2")[0])
+	require.NoError(t, err)
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, "HTTP/2.0 /p.S/M", string(body))
+	_, err = call(started(t, "-config", name, "-listen", "127.0.0.1:0")[0])
+	require.Error(t, err)
+
+	out, err := printed(t, "-config", name, "-explain", "POST http://a.test/p.S/M; Content-Type: application/grpc")
+	require.NoError(t, err)
+	require.Contains(t, out, "handled by s")
+	out, err = printed(t, "-config", name, "-explain", "POST http://a.test/p.S/M")
+	require.NoError(t, err)
+	require.Contains(t, out, "grpc-only: refused grpc_required 415")
+}
+
 // TestSelfSigned: where there is no certificate at all, there is one nobody trusts.
 func TestSelfSigned(t *testing.T) {
 	t.Parallel()

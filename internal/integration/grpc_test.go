@@ -25,6 +25,7 @@ import (
 
 	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/auth/acl"
+	"github.com/gatehouse-go/gateway/config"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
 )
@@ -394,6 +395,37 @@ func TestGRPCRoutes(t *testing.T) {
 		require.Equal(t, codes.AlreadyExists, status.Code(err), "%v", err)
 		_, err = client.UnaryCall(bounded(t), &testpb.SimpleRequest{ResponseSize: 10})
 		require.NoError(t, err)
+	})
+}
+
+// A configuration of Kong's has the same calls pass, and refuses as gRPC wants it.
+func TestGRPCOfKong(t *testing.T) {
+	t.Parallel()
+	everyWay(t, func(t *testing.T, w way) {
+		t.Helper()
+		target := strings.Replace(serviceAt(t, w.secureOut, interop.NewTestServer()), "http", "grpc", 1)
+		s, err := config.Load("kong.yml", strings.NewReader(strings.ReplaceAll(`
+_format_version: "3.0"
+services:
+- name: s
+  url: TARGET
+  tls_verify: false
+  routes: [{name: r, paths: [/grpc.testing.TestService/], protocols: [grpc, grpcs]}]
+  plugins: [{name: key-auth}]
+consumers: [{username: ann, keyauth_credentials: [{key: ann-key}]}]
+`, "TARGET", target)), config.Options{})
+		require.NoError(t, err)
+		gw := run(t, s.Gateway, front(w.secure))
+		client := testpb.NewTestServiceClient(connected(t, gw, w.secure, "ann-key"))
+		interop.DoLargeUnaryCall(bounded(t), client)
+		interop.DoPingPong(bounded(t), client)
+		interop.DoClientStreaming(bounded(t), client)
+		interop.DoServerStreaming(bounded(t), client)
+		interop.DoStatusCodeAndMessage(bounded(t), client)
+		_, err = testpb.NewTestServiceClient(connected(t, gw, w.secure, "no-key")).EmptyCall(bounded(t), &testpb.Empty{})
+		require.Equal(t, codes.Unauthenticated, status.Code(err), "%v", err)
+		_, err = testpb.NewUnimplementedServiceClient(connected(t, gw, w.secure, "ann-key")).UnimplementedCall(bounded(t), &testpb.Empty{})
+		require.Equal(t, codes.NotFound, status.Code(err), "no route: %v", err)
 	})
 }
 
