@@ -69,10 +69,11 @@ func (b *builder) build() {
 	b.order = b.options.Registry.Types()
 	b.buildConsumers()
 	b.buildPlugins()
+	b.buildCertificates()
+	b.buildAuthorities()
 	b.buildServices()
 	b.buildRoutes()
 	b.buildUnmatched()
-	b.buildCertificates()
 }
 
 // buildConsumers makes the consumers and the store of their keys, which holds digests.
@@ -166,6 +167,7 @@ func (b *builder) buildServices() {
 		if !s.readURL(b.d) {
 			continue
 		}
+		b.checkTLS(s)
 		if !s.Enabled || !used[s] {
 			if _, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: s.scheme() + "://" + hostPort(s.Host, s.Port)}}}); err != nil {
 				b.problem(cmp.Or(s.node.get("host"), s.node), err)
@@ -261,7 +263,7 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 	// The same service as before keeps its connections and counters.
 	key := fmt.Sprintf("%q %q %+v %t", c.Name, target, c.Timeouts, c.UnencryptedHTTP2)
 	if c.TLS != nil {
-		key += fmt.Sprintf(" %t %q %q", c.TLS.InsecureSkipVerify, c.TLS.ServerName, c.TLS.NextProtos)
+		key += s.tlsKey(c.TLS)
 	}
 	if u, ok := b.kept(key).(*gateway.Upstream); ok {
 		return u, nil
@@ -537,8 +539,9 @@ func (b *builder) buildCertificates() {
 			}
 			b.out.certificates[name] = &cert
 		}
-		if len(c.SNIs) == 0 {
-			b.warnf(c.node, "the certificate has no snis, and so is never used")
+		c.pair = &cert
+		if len(c.SNIs) == 0 && !c.presented {
+			b.warnf(c.node, "the certificate has no snis and is nobody's client_certificate, and so is never used")
 		}
 	}
 }

@@ -261,6 +261,7 @@ const (
 	aclKind
 	certificateKind
 	sniKind
+	caCertificateKind
 	pluginKind
 )
 
@@ -269,7 +270,7 @@ const (
 //nolint:gochecknoglobals // a constant table
 var kindNames = [...]string{
 	"file", "service", "route", "upstream", "target", "consumer", "consumer_group", "keyauth_credential", "acl", "certificate",
-	"sni", "plugin",
+	"sni", "ca_certificate", "plugin",
 }
 
 func (k entityKind) String() string { return kindNames[k] }

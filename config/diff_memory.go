@@ -50,6 +50,7 @@ func (s *Snapshot) remember(l *linker) {
 		e := m.add(upstreamKind, v, v.node)
 		e.local = e.text("name")
 		e.name = e.local
+		e.present(v.client)
 		for _, t := range v.Targets {
 			of := e
 			e := m.add(targetKind, t, t.node)
@@ -67,6 +68,11 @@ func (s *Snapshot) remember(l *linker) {
 	}
 	for _, v := range l.out.certs {
 		m.certificate(v)
+	}
+	for _, v := range l.out.cas {
+		e := m.add(caCertificateKind, v, v.node)
+		e.shortenPEM(v.Cert)
+		e.name = cmp.Or(e.id, "without an id")
 	}
 	for _, v := range l.out.plugins {
 		if v.schema != nil { // else it is left out
@@ -119,6 +125,7 @@ func (m *memory) service(s *service) {
 	}
 	e := m.add(serviceKind, &v, v.node)
 	m.known[s] = e
+	e.present(s.client)
 	e.local = e.text("name")
 	e.name = cmp.Or(e.local, e.id, e.text("host"), "without a name")
 }
@@ -173,13 +180,25 @@ func (m *memory) consumer(c *consumer) {
 	}
 }
 
+// shortenPEM shows a sum of a certificate, as nobody reads PEM.
+func (e *entity) shortenPEM(cert string) {
+	if e.field("cert").digest == "" {
+		sum := sha256.Sum256([]byte(strings.TrimSpace(cert)))
+		e.set(fieldValue{name: "cert", shown: "sha256:" + hex.EncodeToString(sum[:8])})
+	}
+}
+
+// present has an entity present a certificate, which has no other name than its id.
+func (e *entity) present(c *certificate) {
+	if c != nil {
+		e.set(fieldValue{name: "client_certificate", shown: c.ID})
+	}
+}
+
 // certificate is called by its names, which do not change when it is renewed.
 func (m *memory) certificate(c *certificate) {
 	e := m.add(certificateKind, c, c.node)
-	if e.field("cert").digest == "" { // nobody reads PEM
-		sum := sha256.Sum256([]byte(strings.TrimSpace(c.Cert)))
-		e.set(fieldValue{name: "cert", shown: "sha256:" + hex.EncodeToString(sum[:8])})
-	}
+	e.shortenPEM(c.Cert)
 	names := make([]string, 0, len(c.SNIs))
 	snis := make([]*entity, 0, len(c.SNIs))
 	for _, s := range c.SNIs {

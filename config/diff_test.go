@@ -340,8 +340,8 @@ func TestDiffUnsupported(t *testing.T) {
 		require.NoError(t, err)
 		return s
 	}
-	require.Empty(t, config.Diff(load(`services: [{name: a, host: a}]`),
-		load(`services: [{name: a, host: a, tls_verify_depth: 3}], plugins: [{name: prometheus}], vaults: [{name: env, prefix: p}]`)))
+	require.Empty(t, config.Diff(load(`routes: [{name: a, paths: [/a]}]`),
+		load(`routes: [{name: a, paths: [/a], priority: 3}], plugins: [{name: prometheus}], vaults: [{name: env, prefix: p}]`)))
 }
 
 func TestDiffJSON(t *testing.T) {

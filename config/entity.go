@@ -1,5 +1,10 @@
 package config
 
+import (
+	"crypto/tls"
+	"crypto/x509"
+)
+
 // The entities of a file, with Kong's names, defaults and bounds. What has the option unsupported is known to Kong and does
 // nothing here.
 
@@ -21,6 +26,7 @@ type document struct {
 	Plugins        []*plugin        `kong:"plugins"`
 	Certificates   []*certificate   `kong:"certificates"`
 	SNIs           []*sni           `kong:"snis"`
+	CACertificates []*caCertificate `kong:"ca_certificates"`
 
 	KeyAuths   []*keyAuthCredential `kong:"keyauth_credentials"`
 	ACLs       []*aclGroup          `kong:"acls"`
@@ -30,13 +36,12 @@ type document struct {
 	OAuth2s    []map[string]any     `kong:"oauth2_credentials,unsupported"`
 	OAuth2Toks []map[string]any     `kong:"oauth2_tokens,unsupported"`
 
-	CACertificates []map[string]any `kong:"ca_certificates,unsupported"`
-	Vaults         []map[string]any `kong:"vaults,unsupported"`
-	Keys           []map[string]any `kong:"keys,unsupported"`
-	KeySets        []map[string]any `kong:"key_sets,unsupported"`
-	FilterChains   []map[string]any `kong:"filter_chains,unsupported"`
-	Workspaces     []map[string]any `kong:"workspaces,unsupported"`
-	Parameters     []map[string]any `kong:"parameters,unsupported"`
+	Vaults       []map[string]any `kong:"vaults,unsupported"`
+	Keys         []map[string]any `kong:"keys,unsupported"`
+	KeySets      []map[string]any `kong:"key_sets,unsupported"`
+	FilterChains []map[string]any `kong:"filter_chains,unsupported"`
+	Workspaces   []map[string]any `kong:"workspaces,unsupported"`
+	Parameters   []map[string]any `kong:"parameters,unsupported"`
 }
 
 // info is what decK notes in the files it writes.
@@ -68,15 +73,17 @@ type service struct {
 	Tags              []string `kong:"tags"`
 	CreatedAt         int64    `kong:"created_at"`
 	UpdatedAt         int64    `kong:"updated_at"`
-	ClientCertificate string   `kong:"client_certificate,unsupported"`
+	ClientCertificate ref      `kong:"client_certificate"`
 	TLSVerify         *bool    `kong:"tls_verify"`
-	TLSVerifyDepth    *int     `kong:"tls_verify_depth,min=0,max=64,unsupported"`
-	CACertificates    []string `kong:"ca_certificates,unsupported"`
+	TLSVerifyDepth    *int     `kong:"tls_verify_depth,min=0,max=64"`
+	CACertificates    []string `kong:"ca_certificates,nonempty"`
 
 	Routes  []*route  `kong:"routes"`
 	Plugins []*plugin `kong:"plugins"`
 
-	key string // its name, its id, or where it is: what it is known by from one file to the next
+	key         string           // its name, its id, or where it is: what it is known by from one file to the next
+	client      *certificate     // what ClientCertificate names
+	authorities []*caCertificate // what CACertificates names
 }
 
 type route struct {
@@ -135,9 +142,11 @@ type upstream struct {
 	HashFallbackQuery  string         `kong:"hash_fallback_query_arg,unsupported"`
 	HashOnCapture      string         `kong:"hash_on_uri_capture,unsupported"`
 	HashFallbackCapt   string         `kong:"hash_fallback_uri_capture,unsupported"`
-	ClientCertificate  string         `kong:"client_certificate,unsupported"`
+	ClientCertificate  ref            `kong:"client_certificate"`
 	UseSRVName         bool           `kong:"use_srv_name,default=false,unsupported"`
 	HealthChecks       map[string]any `kong:"healthchecks,unsupported,off=threshold|active.healthy.interval|active.unhealthy.interval|passive.healthy.successes|passive.unhealthy.http_failures|passive.unhealthy.tcp_failures|passive.unhealthy.timeouts"`
+
+	client *certificate // what ClientCertificate names
 }
 
 type target struct {
@@ -227,6 +236,24 @@ type certificate struct {
 	Tags      []string `kong:"tags"`
 	CreatedAt int64    `kong:"created_at"`
 	UpdatedAt int64    `kong:"updated_at"`
+
+	pair      *tls.Certificate // once it was read; nil where it is bad
+	presented bool             // to targets
+}
+
+// caCertificate is an authority whose word is taken for the certificates of targets.
+type caCertificate struct {
+	origin
+
+	ID         string   `kong:"id"`
+	Cert       string   `kong:"cert,required,nonempty"`
+	CertDigest string   `kong:"cert_digest"`
+	Tags       []string `kong:"tags"`
+	CreatedAt  int64    `kong:"created_at"`
+	UpdatedAt  int64    `kong:"updated_at"`
+
+	authority *x509.Certificate // once it was read; nil where it is bad
+	trusted   bool              // by a service
 }
 
 type sni struct {

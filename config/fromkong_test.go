@@ -36,6 +36,7 @@ type fields = map[string]any
 func places() map[string]place {
 	one := func(v any) []any { return []any{v} }
 	cert, key := pemPair()
+	ca := newIssuer().pem()
 	service := fields{"name": "s", "host": "h.x", "routes": one(fields{"name": "r", "paths": one("/")})}
 	consumer := fields{"username": "ann"}
 	all := map[string]place{
@@ -43,19 +44,26 @@ func places() map[string]place {
 			samples: fields{
 				"_format_version": "2.1", "_transform": false, "_info": fields{"select_tags": one("t")}, "services": one(service), "routes": one(fields{"paths": one("/")}),
 				"upstreams": one(fields{"name": "u.x"}), "targets": []any{}, "consumers": one(consumer), "consumer_groups": one(fields{"name": "g"}),
-				"plugins": one(fields{"name": "correlation-id"}), "certificates": one(fields{"cert": cert, "key": key}), "snis": []any{},
+				"plugins": one(fields{"name": "correlation-id"}), "certificates": one(fields{"cert": cert, "key": key}), "snis": []any{}, "ca_certificates": one(fields{"cert": ca}),
 				"keyauth_credentials": []any{}, "acls": []any{}, "consumer_group_consumers": []any{},
 			},
 			around: func(f fields) map[string]any { return f },
 		},
 		"service": {
 			def: "service", base: fields{"name": "s", "host": "h.x"},
-			with: map[string]fields{"url": {"host": nil}, "tls_verify": {"protocol": "https"}},
+			with: map[string]fields{
+				"url": {"host": nil}, "tls_verify": {"protocol": "https"}, "tls_verify_depth": {"protocol": "https"},
+				"ca_certificates": {"protocol": "https"}, "client_certificate": {"protocol": "https"},
+			},
 			samples: fields{
-				"url": "https://h.x/p", "protocol": "https", "path": "/p", "routes": one(fields{"paths": one("/")}),
+				"ca_certificates": one(someID), "client_certificate": someID, "url": "https://h.x/p", "protocol": "https", "path": "/p", "routes": one(fields{"paths": one("/")}),
 				"plugins": one(fields{"name": "correlation-id"}),
 			},
-			around: func(f fields) map[string]any { return fields{"services": one(f)} },
+			around: func(f fields) map[string]any {
+				return fields{
+					"services": one(f), "ca_certificates": one(fields{"id": someID, "cert": ca}), "certificates": one(fields{"id": someID, "cert": cert, "key": key}),
+				}
+			},
 		},
 		"route": {
 			def: "route", base: fields{"paths": one("/a"), "service": "s"},
@@ -68,9 +76,12 @@ func places() map[string]place {
 		},
 		"upstream": {
 			def: "upstream", base: fields{"name": "u.x", "targets": one(fields{"target": "a.x:1"})},
-			samples: fields{"name": "u.x", "algorithm": "round-robin", "host_header": "h.x", "targets": one(fields{"target": "b.x:1"})},
+			samples: fields{"client_certificate": someID, "name": "u.x", "algorithm": "round-robin", "host_header": "h.x", "targets": one(fields{"target": "b.x:1"})},
 			around: func(f fields) map[string]any {
-				return fields{"services": one(fields{"name": "s", "host": "u.x", "routes": one(fields{"paths": one("/")})}), "upstreams": one(f)}
+				return fields{
+					"services": one(fields{"name": "s", "host": "u.x", "routes": one(fields{"paths": one("/")})}), "upstreams": one(f),
+					"certificates": one(fields{"id": someID, "cert": cert, "key": key}),
+				}
 			},
 		},
 		"target": {
@@ -116,6 +127,10 @@ func places() map[string]place {
 			def: "certificate", base: fields{"cert": cert, "key": key, "snis": one(fields{"name": "a.x"})},
 			samples: fields{"cert": cert, "key": key, "snis": one(fields{"name": "b.x"})},
 			around:  func(f fields) map[string]any { return fields{"certificates": one(f)} },
+		},
+		"ca_certificate": {
+			def: "caCertificate", base: fields{"cert": ca}, samples: fields{"cert": ca},
+			around: func(f fields) map[string]any { return fields{"ca_certificates": one(f)} },
 		},
 		"sni": {
 			def: "sni", base: fields{"name": "a.x", "certificate": someID}, samples: fields{"certificate": someID, "id": "6f5d3f1e-0000-4000-8000-000000000002"},

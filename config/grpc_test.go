@@ -159,13 +159,16 @@ func TestGRPCServices(t *testing.T) {
 				_, _ = w.Write(message)
 			}
 		})
-		protocol := map[bool]string{false: "grpc", true: "grpcs"}[secure]
-		s, err := config.Load("kong.yml", strings.NewReader(strings.NewReplacer("PROTOCOL", protocol, "ADDRESS", address).Replace(`
+		protocol, verify := "grpc", ""
+		if secure {
+			protocol, verify = "grpcs", "tls_verify: false,"
+		}
+		s, err := config.Load("kong.yml", strings.NewReader(strings.NewReplacer("PROTOCOL", protocol, "ADDRESS", address, "VERIFY", verify).Replace(`
 _format_version: "3.0"
 services:
-- {name: url, url: "PROTOCOL://ADDRESS", tls_verify: false, routes: [{name: url, hosts: [url.test], protocols: [grpc, grpcs]}]}
-- {name: plain, url: "PROTOCOL://ADDRESS", tls_verify: false, routes: [{name: plain, hosts: [plain.test]}]}
-- {name: pool, protocol: PROTOCOL, host: u, tls_verify: false, routes: [{name: pool, hosts: [pool.test], protocols: [grpc, grpcs], preserve_host: true}]}
+- {name: url, url: "PROTOCOL://ADDRESS", VERIFY routes: [{name: url, hosts: [url.test], protocols: [grpc, grpcs]}]}
+- {name: plain, url: "PROTOCOL://ADDRESS", VERIFY routes: [{name: plain, hosts: [plain.test]}]}
+- {name: pool, protocol: PROTOCOL, host: u, VERIFY routes: [{name: pool, hosts: [pool.test], protocols: [grpc, grpcs], preserve_host: true}]}
 upstreams: [{name: u, targets: [{target: "ADDRESS"}]}]
 `)), config.Options{})
 		require.NoError(t, err)
@@ -233,10 +236,11 @@ func TestGRPCNeedsHTTP2(t *testing.T) {
 	silent.StartTLS()
 	defer silent.Close()
 	for _, url := range []string{
-		"grpc://" + plain.Listener.Addr().String(), "grpcs://" + secure.Listener.Addr().String(), "grpcs://" + silent.Listener.Addr().String(),
+		"grpc://" + plain.Listener.Addr().String(), "grpcs://" + secure.Listener.Addr().String() + "', tls_verify: false, name: 's",
+		"grpcs://" + silent.Listener.Addr().String() + "', tls_verify: false, name: 's",
 	} {
 		s, err := config.Load("kong.yml", strings.NewReader(
-			"{_format_version: '3.0', services: [{name: s, url: '"+url+"', tls_verify: false, routes: [{name: r, paths: [/]}]}]}"), config.Options{})
+			"{_format_version: '3.0', services: [{url: '"+url+"', routes: [{name: r, paths: [/]}]}]}"), config.Options{})
 		require.NoError(t, err)
 		gw, err := gateway.New(s.Gateway)
 		require.NoError(t, err)

@@ -73,7 +73,7 @@ func TestJSONSchemaAcceptsExample(t *testing.T) {
 		"type": {"minute: 60,", "minute: x,"}, "range": {"minute: 60,", "minute: 0,"},
 		"value": {"generator: uuid", "generator: uid"}, "element": {"protocols: [http,", "protocols: [htp,"},
 		"required": {"- group: staff", "- tags: [staff]"}, "version": {`"3.0"`, `"4.0"`},
-		"unsupported": {"path: /v2", "tls_verify_depth: 2"},
+		"unsupported": {"preserve_host: true", "expression: x"},
 	} {
 		changed := strings.Replace(string(data), change[0], change[1], 1)
 		require.NotEqual(t, string(data), changed, about)

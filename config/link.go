@@ -17,6 +17,7 @@ type linked struct {
 	consumers []*consumer
 	plugins   []*plugin
 	certs     []*certificate
+	cas       []*caCertificate
 
 	upstreamByName map[string]*upstream
 }
@@ -80,8 +81,7 @@ func (l *linker) link() *linked {
 	var routes index[*route]
 	var consumers index[*consumer]
 	var groups index[*consumerGroup]
-	var certs index[*certificate]
-	services.what, routes.what, consumers.what, groups.what, certs.what = "service", "route", "consumer", "consumer group", "certificate"
+	services.what, routes.what, consumers.what, groups.what = "service", "route", "consumer", "consumer group"
 
 	for _, s := range doc.Services {
 		out.services = append(out.services, s)
@@ -113,20 +113,7 @@ func (l *linker) link() *linked {
 	l.linkConsumers(&consumers)
 	l.linkGroups(&groups, &consumers)
 	l.linkUpstreams()
-	for _, c := range doc.Certificates {
-		out.certs = append(out.certs, c)
-		certs.add(l.d, c.node, c, c.ID)
-		for _, s := range c.SNIs {
-			l.nested(s.Certificate, "certificate", c.ID)
-		}
-	}
-	for _, s := range doc.SNIs {
-		if c, ok := certs.find(l.d, s.Certificate); ok {
-			c.SNIs = append(c.SNIs, s)
-		} else if s.Certificate.node == nil {
-			l.d.problems.add(s.node, "", "the SNI has no certificate", "name one")
-		}
-	}
+	l.linkCertificates()
 	for _, p := range doc.Plugins {
 		if r, ok := routes.find(l.d, p.Route); ok {
 			p.route = r
@@ -148,6 +135,55 @@ func (l *linker) link() *linked {
 	l.checkScopes()
 	l.setKeys()
 	return out
+}
+
+// linkCertificates gives certificates their names, and services what they present and trust.
+func (l *linker) linkCertificates() {
+	doc, out := l.doc, &l.out
+	var certs index[*certificate]
+	var cas index[*caCertificate]
+	certs.what, cas.what = "certificate", "CA certificate"
+	for _, c := range doc.Certificates {
+		out.certs = append(out.certs, c)
+		certs.add(l.d, c.node, c, c.ID)
+		for _, s := range c.SNIs {
+			l.nested(s.Certificate, "certificate", c.ID)
+		}
+	}
+	for _, s := range doc.SNIs {
+		if c, ok := certs.find(l.d, s.Certificate); ok {
+			c.SNIs = append(c.SNIs, s)
+		} else if s.Certificate.node == nil {
+			l.d.problems.add(s.node, "", "the SNI has no certificate", "name one")
+		}
+	}
+	for _, c := range doc.CACertificates {
+		out.cas = append(out.cas, c)
+		cas.add(l.d, c.node, c, c.ID)
+	}
+	presented := func(r ref) *certificate {
+		c, ok := certs.find(l.d, r)
+		if ok {
+			c.presented = true
+		}
+		return c
+	}
+	for _, s := range doc.Services {
+		s.client = presented(s.ClientCertificate)
+		list := s.node.get("ca_certificates")
+		for i, id := range s.CACertificates {
+			if id == "" {
+				continue // reported
+			}
+			if c, ok := cas.find(l.d, ref{id, list.items[i]}); ok {
+				c.trusted = true
+				s.authorities = append(s.authorities, c)
+			}
+		}
+	}
+	for _, u := range doc.Upstreams {
+		u.client = presented(u.ClientCertificate)
+	}
 }
 
 // linkConsumers gives consumers what is theirs.

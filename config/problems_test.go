@@ -367,7 +367,7 @@ func TestManyProblems(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	const file = `_format_version: "3.0"
-services: [{name: s, host: s.internal, tls_verify_depth: 2, routes: [{name: r, paths: [/r]}]}]
+services: [{name: s, host: s.internal, routes: [{name: r, priority: 2, paths: [/r]}]}]
 upstreams: [{name: u, hash_on: ip}]
 vaults: [{name: env, prefix: x}]
 plugins:
@@ -378,7 +378,7 @@ plugins:
 	s, err := config.Load("kong.yml", strings.NewReader(file), config.Options{AllowUnsupported: true})
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{
-		"kong.yml:2:58: services[0].tls_verify_depth: tls_verify_depth",
+		"kong.yml:2:69: services[0].routes[0].priority: priority",
 		"kong.yml:3:32: upstreams[0].hash_on: hash_on",
 		"kong.yml:4:9: vaults: vaults",
 		"kong.yml:6:9: plugins[0].name: plugin zipkin",
