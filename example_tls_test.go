@@ -1,9 +1,11 @@
 package gateway_test
 
 import (
+	"crypto/tls"
 	"fmt"
 
 	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/balancer"
 )
 
 // Files that are not there are named, all of them.
@@ -34,4 +36,31 @@ func ExampleNewServerTLS() {
 	server.TLSConfig = config
 	// Output:
 	// no certificate
+}
+
+// A target that is verified by a company's own authorities and asks for a certificate; all files are read again when they change.
+func ExampleNewAuthorities() {
+	authorities, err := gateway.NewAuthorities(gateway.AuthoritiesConfig{Files: []string{"/etc/gateway/targets.pem"}})
+	if err != nil {
+		fmt.Println("no authorities")
+		return
+	}
+	own, err := gateway.NewCertificates(gateway.CertificatesConfig{Files: []gateway.CertificateFiles{
+		{Cert: "/etc/gateway/client.crt", Key: "/etc/gateway/client.key"},
+	}})
+	if err != nil {
+		fmt.Println("no certificate")
+		return
+	}
+	users, err := gateway.NewUpstream(gateway.UpstreamConfig{
+		Name: "users", Targets: []balancer.Target{{URL: "https://users.internal:8443"}},
+		Authorities: authorities, TLS: &tls.Config{GetClientCertificate: own.GetClientCertificate},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer users.Close()
+	// Output:
+	// no authorities
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 )
@@ -50,7 +49,7 @@ func NewServerTLS(c ServerTLSConfig) (*tls.Config, error) {
 	if c.ClientCertificateOptional && len(c.ClientCAs) == 0 {
 		errs = append(errs, errors.New("gateway: ServerTLSConfig.ClientCertificateOptional is set without ClientCAs, so that clients are not asked for one"))
 	}
-	pool, sum, err := readCAs(c.ClientCAs)
+	pool, sum, err := readAuthorities("ServerTLSConfig.ClientCAs", c.ClientCAs)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
@@ -87,7 +86,7 @@ type clientCAs struct {
 }
 
 func (s *clientCAs) read() error {
-	pool, sum, err := readCAs(s.files.names)
+	pool, sum, err := readAuthorities("ServerTLSConfig.ClientCAs", s.files.names)
 	if err == nil {
 		s.set(pool, sum)
 	}
@@ -109,22 +108,4 @@ func (s *clientCAs) set(pool *x509.CertPool, sum [sha256.Size]byte) {
 		next.SetSessionTicketKeys(keys)
 	}
 	s.config.Store(next)
-}
-
-// readCAs reads the certificates of authorities, and returns a sum of the files.
-func readCAs(files []string) (*x509.CertPool, [sha256.Size]byte, error) {
-	pool := x509.NewCertPool()
-	all := sha256.New()
-	var errs []error
-	for i, name := range files {
-		data, err := os.ReadFile(name)
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("gateway: ServerTLSConfig.ClientCAs[%d]: %w", i, err))
-		case !pool.AppendCertsFromPEM(data):
-			errs = append(errs, fmt.Errorf("gateway: ServerTLSConfig.ClientCAs[%d] %q has no certificate in PEM", i, name))
-		}
-		_, _ = all.Write(data)
-	}
-	return pool, [sha256.Size]byte(all.Sum(nil)), errors.Join(errs...)
 }

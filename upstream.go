@@ -47,8 +47,14 @@ type UpstreamConfig struct {
 	Timeouts Timeouts
 
 	// TLS configures connections to https targets. It is cloned. Nil means the system's roots, the target's host for the
-	// name, TLS 1.2 or newer, and HTTP/2 where the target offers it.
+	// name, TLS 1.2 or newer, and HTTP/2 where the target offers it. A GetClientCertificate of [Certificates] presents what is
+	// in files; connections go on with what they presented when they began.
 	TLS *tls.Config
+	// Authorities are those that https targets are verified by, and no others, instead of TLS.RootCAs. Once they have changed, no
+	// request gets a connection that was made before; what is in flight on one ends there, and so does a connection that has
+	// switched protocols. It is an error beside TLS.RootCAs, InsecureSkipVerify and ClientSessionCache: a session that is
+	// resumed was verified when it began.
+	Authorities *Authorities
 	// UnencryptedHTTP2 has HTTP/2 spoken to http targets, which must expect it (RFC 9113 section 3.3), as gRPC services
 	// without TLS do; one that does not is answered for with 502. Requests to switch protocols still go in HTTP/1.1. Default:
 	// HTTP/1.1. It changes nothing for https targets.
@@ -182,6 +188,9 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0), Preface: c.ProxyHeader.preface(),
 		ClearHTTP2: c.UnencryptedHTTP2,
 	}
+	if c.Authorities != nil {
+		settings.Authorities = c.Authorities.current
+	}
 	var t transport.Transport
 	var direct *transport.Direct
 	switch {
@@ -251,6 +260,7 @@ func (c *UpstreamConfig) check() []error {
 			bad("Outbound[%d] is nil", i)
 		}
 	}
+	errs = append(errs, c.Authorities.check(c.TLS)...)
 	if c.ProxyHeader != NoProxyHeader && c.UnencryptedHTTP2 {
 		bad("ProxyHeader and UnencryptedHTTP2 are both set; connections that tell of one client speak HTTP/1.1")
 	}

@@ -28,6 +28,7 @@ type attempt struct {
 	life   <-chan struct{} // ends with cancel, or with the caller's context
 	trace  httptrace.ClientTrace
 	host   string
+	era    *era // whose connections it uses; nil for none
 
 	informed int           // by net/http's goroutine that reads
 	upload   io.ReadCloser // nil without a body

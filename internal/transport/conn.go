@@ -17,6 +17,7 @@ type tracked struct {
 	net.Conn
 
 	owner *Standard
+	era   *era // nil for none
 	once  sync.Once
 	under *socket // where all reads are counted; nil where they cannot be
 	ended bool    // a Read has found the end; of whoever reads

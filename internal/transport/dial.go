@@ -12,7 +12,7 @@ import (
 // dial connects to addr for the exchange in ctx. Its time is bounded by that exchange's limit, although net/http lets
 // the dialling go on for others when the exchange is given up.
 func (s *Standard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	return s.connect(ctx, network, addr, nil)
+	return s.connect(ctx, network, addr, nil, nil)
 }
 
 // dialClear is dial for HTTP/2, over which no exchange gets what another's target sent.
@@ -26,10 +26,11 @@ func (s *Standard) dialClear(ctx context.Context, network, addr string) (net.Con
 
 // dialTLS is dial followed by a handshake within the same bound.
 func (s *Standard) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
-	return s.handshake(ctx, network, addr, s.tls.NextProtos)
+	return s.handshake(ctx, network, addr, s.tls.NextProtos, nil)
 }
 
-func (s *Standard) handshake(ctx context.Context, network, addr string, protocols []string) (net.Conn, error) {
+// handshake is dialTLS for a connection that belongs to an era, if there is one.
+func (s *Standard) handshake(ctx context.Context, network, addr string, protocols []string, e *era) (net.Conn, error) {
 	c := s.tls.Clone()
 	c.NextProtos = protocols
 	if c.ServerName == "" {
@@ -39,12 +40,12 @@ func (s *Standard) handshake(ctx context.Context, network, addr string, protocol
 		}
 		c.ServerName = host
 	}
-	return s.connect(ctx, network, addr, c)
+	return s.connect(ctx, network, addr, c, e)
 }
 
 var errDialNil = errors.New("the Dial function returned neither a connection nor an error")
 
-func (s *Standard) connect(ctx context.Context, network, addr string, secure *tls.Config) (net.Conn, error) {
+func (s *Standard) connect(ctx context.Context, network, addr string, secure *tls.Config, e *era) (net.Conn, error) {
 	if !s.begin() {
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
 	}
@@ -70,7 +71,7 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 	if err != nil {
 		return nil, &Error{Code: dialCode(ctx, err), Err: err}
 	}
-	c := &tracked{Conn: raw, owner: s}
+	c := &tracked{Conn: raw, owner: s, era: e}
 	if t, ok := raw.(*net.TCPConn); ok {
 		c.under = newSocket(t)
 	}
@@ -86,6 +87,9 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 	}
 	if secure == nil {
 		return newHTTP1(c), nil
+	}
+	if s.roots != nil {
+		secure.RootCAs, _ = s.roots() // those of now, not those of when dialling began
 	}
 	tc := tls.Client(c, secure)
 	if err := tc.HandshakeContext(ctx); err != nil {

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"maps"
 	"net"
@@ -21,6 +22,10 @@ type Config struct {
 	// TLS configures connections to https targets; it is cloned. Nil means the system's roots and TLS 1.2 or newer. Its
 	// NextProtos, when set, decide on HTTP/2.
 	TLS *tls.Config
+	// Authorities returns those that https targets are verified by in place of TLS.RootCAs, and a number that grows when they
+	// change. No exchange uses a connection that was verified by those of a smaller number than when it began. It is called for
+	// each exchange and each handshake. TLS has no ClientSessionCache then. Nil means what TLS says.
+	Authorities func() (*x509.CertPool, uint64)
 	// Dial makes connections. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Preface returns what is sent first on a connection that is made for the exchange in ctx, below TLS. Such a connection serves
@@ -72,6 +77,7 @@ type Standard struct {
 	clear    *http.Transport // for http targets, in HTTP/2; nil where they are spoken to in HTTP/1
 	switcher *http.Transport // for requests that ask for another protocol
 	tls      *tls.Config
+	roots    func() (*x509.CertPool, uint64) // nil for those of tls
 	dialer   func(ctx context.Context, network, addr string) (net.Conn, error)
 	preface  func(ctx context.Context) []byte // nil sends nothing
 
@@ -85,6 +91,7 @@ type Standard struct {
 	exchanges map[*attempt]struct{}
 	conns     map[*tracked]struct{}
 	shedding  time.Time // when that was last looked for
+	era       *era      // of https targets; nil before the first exchange with one, and without roots
 }
 
 // NewStandard returns a Standard. c.MaxHeaderBytes must not be negative.
@@ -92,6 +99,7 @@ func NewStandard(c Config) *Standard {
 	s := &Standard{
 		dialer:    c.Dial,
 		preface:   c.Preface,
+		roots:     c.Authorities,
 		exchanges: map[*attempt]struct{}{},
 		conns:     map[*tracked]struct{}{},
 	}
@@ -133,7 +141,7 @@ func NewStandard(c Config) *Standard {
 	s.switcher = &http.Transport{
 		DialContext: s.dial,
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return s.handshake(ctx, network, addr, []string{"http/1.1"})
+			return s.handshake(ctx, network, addr, []string{"http/1.1"}, nil)
 		},
 		DisableCompression:     true,
 		DisableKeepAlives:      true, // nobody else gets such a connection, whatever becomes of the request
@@ -180,7 +188,8 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 		a.endUpload()
 		return nil, &Error{Code: InvalidRequest, Err: errField}
 	}
-	if !s.register(a) {
+	switches := asksToSwitch(out)
+	if !s.register(a, s.roots != nil && out.URL.Scheme == "https" && !switches) {
 		cancel()
 		a.endUpload()
 		return nil, &Error{Code: Closed, Err: net.ErrClosed}
@@ -194,13 +203,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 		req.Body = (*uploadBody)(a)
 		a.forsake = context.AfterFunc(a.parent, a.abandon)
 	}
-	base := s.base
-	switch {
-	case asksToSwitch(req):
-		base = s.switcher
-	case s.clear != nil && req.URL.Scheme == "http":
-		base = s.clear
-	}
+	base := s.below(a, req, switches)
 	req.GetBody = nil // nobody may send a body twice
 	if req.Method == http.MethodHead && req.URL.Scheme == "http" && base != s.clear {
 		req.Close = true // see suspect: kept, net/http would look into it and log what a target sent unasked
@@ -232,7 +235,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	if c != nil {
 		res.TLS = c.state // net/http does not see the TLS below
 	}
-	if err := a.accept(res, c, asksToSwitch(req)); err != nil {
+	if err := a.accept(res, c, switches); err != nil {
 		_ = res.Body.Close()
 		a.finish()
 		c.hangUp() // what follows may be no HTTP
@@ -240,6 +243,20 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	}
 	res.Request = out
 	return res, nil
+}
+
+// below returns the transport of net/http that a request goes over.
+func (s *Standard) below(a *attempt, req *http.Request, switches bool) *http.Transport {
+	switch {
+	case switches:
+		return s.switcher
+	case a.era != nil:
+		return a.era.base
+	case s.clear != nil && req.URL.Scheme == "http":
+		return s.clear
+	default:
+		return s.base
+	}
 }
 
 // accept makes res what is passed on, or says why it is not. c is nil for HTTP/2.
@@ -311,29 +328,42 @@ func (s *Standard) begin() bool {
 	return true
 }
 
-func (s *Standard) register(a *attempt) bool {
+// register is begin for an exchange; inEra if its connection is one of an era.
+func (s *Standard) register(a *attempt, inEra bool) bool {
+	var version uint64
+	if inEra {
+		_, version = s.roots() // which may look at files
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return false
 	}
 	s.running.Add(1)
 	s.exchanges[a] = struct{}{}
+	var past *era
+	if inEra {
+		past = s.enterEra(a, version)
+	}
+	s.mu.Unlock()
+	s.closeEra(past)
 	return true
 }
 
 func (s *Standard) unregister(a *attempt) {
 	s.mu.Lock()
 	delete(s.exchanges, a)
+	past := s.leaveEra(a)
 	s.mu.Unlock()
+	s.closeEra(past)
 	s.running.Done()
 }
 
-// adopt takes a new connection into care, and reports false after Close.
+// adopt takes a new connection into care, and reports false after Close, and when nobody is left in its era.
 func (s *Standard) adopt(c *tracked) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || c.era.ended() {
 		return false
 	}
 	s.conns[c] = struct{}{}
@@ -365,6 +395,7 @@ func (s *Standard) Close() error {
 	if s.clear != nil {
 		s.clear.CloseIdleConnections()
 	}
+	s.closeEra(s.era) // nobody makes another one
 
 	// What is not idle in net/http's books, such as an HTTP/2 connection that just lost its last stream.
 	s.mu.Lock()
