@@ -93,17 +93,22 @@ func (b *builder) checkTLS(s *service) {
 	}
 }
 
-// warnAboutTLS says where a service is not as safe as it looks, and where Kong would not verify.
+// verifies reports whether the certificates of a service's targets are verified: as in Kong, only if it says so.
+func (s *service) verifies() bool { return s.TLSVerify != nil && *s.TLSVerify }
+
+// warnAboutTLS says where a service is not as safe as it looks.
 func (b *builder) warnAboutTLS(s *service) {
 	switch {
+	case s.verifies():
+		return
 	case s.TLSVerify == nil:
-		b.warnf(s.node, "the certificates of service %q are verified, which Kong does only if it is told to; set tls_verify, to true or to false", s.key)
-	case !*s.TLSVerify:
+		b.warnf(s.node, "the certificates of service %q are not verified, as is Kong's default, so that anybody can pass for it; set tls_verify to true", s.key)
+	default:
 		b.warnf(s.node.get("tls_verify"), "the certificates of service %q are not verified, so that anybody can pass for it; set tls_verify to true", s.key)
-		for _, name := range [...]string{"tls_verify_depth", "ca_certificates"} {
-			if n := s.written(name); n != nil {
-				b.warnf(n, "%s is without effect, as tls_verify is false", name)
-			}
+	}
+	for _, name := range [...]string{"tls_verify_depth", "ca_certificates"} {
+		if n := s.written(name); n != nil {
+			b.warnf(n, "%s is without effect, as tls_verify is not true", name)
 		}
 	}
 }
@@ -114,7 +119,7 @@ func (b *builder) tlsOf(s *service, up *upstream) *tls.Config {
 		return nil
 	}
 	b.warnAboutTLS(s)
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.TLSVerify != nil && !*s.TLSVerify} //nolint:gosec // who says so wants it
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: !s.verifies()} //nolint:gosec // as Kong does, and with a warning
 	client := s.client
 	if up != nil {
 		c.ServerName, _ = splitPort(up.HostHead) // what is asked for is what is verified

@@ -141,10 +141,10 @@ func TestUpstreamTLS(t *testing.T) {
 		want          string // "" for a 502
 		warned        string
 	}{
-		{"nobody vouches for it", asking, nil, nil, "", "are verified, which Kong does only if it is told to"},
+		{"nobody vouches for it", asking, nil, nil, "HTTP/2.0 nobody", "are not verified, as is Kong's default"},
 		{"nobody vouches for it, and that is known", asking, fields{"tls_verify": true}, nil, "", ""},
 		{"it is not looked at", asking, fields{"tls_verify": false}, nil, "HTTP/2.0 nobody", "are not verified"},
-		{"an authority of its own", asking, fields{"ca_certificates": list{someID}}, nil, "HTTP/2.0 nobody", "are verified"},
+		{"an authority of its own", asking, fields{"ca_certificates": list{someID}}, nil, "HTTP/2.0 nobody", "ca_certificates is without effect"},
 		{"one of several", asking, fields{"ca_certificates": list{otherID, someID}, "tls_verify": true}, nil, "HTTP/2.0 nobody", ""},
 		{"another authority", asking, fields{"ca_certificates": list{otherID}, "tls_verify": true}, nil, "", ""},
 		{"another authority, which does not matter", asking, fields{"ca_certificates": list{otherID}, "tls_verify": false}, nil, "HTTP/2.0 nobody", "ca_certificates is without effect"},
@@ -187,7 +187,7 @@ func TestUpstreamTLS(t *testing.T) {
 		require.NoError(t, err, tt.about)
 		warned := strings.Join(s.Warnings, "\n")
 		if tt.warned == "" {
-			require.NotContains(t, warned, "are verified", tt.about)
+			require.NotContains(t, warned, "are not verified, as is", tt.about)
 		}
 		require.Contains(t, warned, tt.warned, tt.about)
 		gw, err := gateway.New(s.Gateway)
