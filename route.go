@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +153,7 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 			bad("Forward.Upgrade.Protocols[%d] %q is no protocol to switch to; write its name, such as \"websocket\" (HTTP/2 is spoken without that)", i, p)
 		}
 	}
+	errs = append(errs, checkRetry("gateway: "+label+": Forward.Retry", rt.Forward.Retry)...)
 	ok := checkPlugins("gateway: "+label+": Plugins", rt.Plugins, &errs)
 	if !ok || len(errs) > 0 {
 		return route{}, errors.Join(errs...)
@@ -162,7 +164,8 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
 		h = &forwarder{next: h, forward: f}
 	}
-	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.RequestTrailers || f.FlushInterval != 0 || f.Timeouts != (Timeouts{}) || len(f.Upgrade.Protocols) > 0 {
+	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.RequestTrailers || f.FlushInterval != 0 ||
+		f.Timeouts != (Timeouts{}) || len(f.Upgrade.Protocols) > 0 || !reflect.ValueOf(f.Retry).IsZero() {
 		out.forward = &f
 	}
 	if rt.MaxBody > 0 {

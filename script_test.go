@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -61,9 +62,9 @@ func newStage(t *testing.T, l net.Listener, entry policy.EntryConfig, secure, ov
 	s := &stage{T: t, up: rawtest.Listen(t, secure), repairs: overNetHTTP}
 	up, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: "up", Targets: []balancer.Target{{URL: s.up.URL}}, TLS: s.up.TLS})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, up.Close()) })
 	gw, err := gateway.New(gateway.Config{
 		EntryConfig:  entry,
+		Owns:         []io.Closer{up},
 		Logger:       slog.New(slog.DiscardHandler),
 		DrainTimeout: rawtest.Patience,
 		Routes: []gateway.Route{

@@ -20,6 +20,8 @@ type try struct {
 
 	up     *Upstream
 	call   *proxy.Call
+	more   *repeats // of all tries
+	plan   repeats  // what more of the first try points to
 	limits transport.Limits
 	query  balancer.Query
 
@@ -39,18 +41,39 @@ type try struct {
 type result struct {
 	answered bool
 	refusal  error // nothing was sent yet, and this is why there is no answer
+
+	again bool // there was an answer, which is not passed on: another try is made
+	wait  time.Duration
 }
 
-func newTry(u *Upstream, c *proxy.Call, l transport.Limits, number int) *try {
+// newTry returns the first try of a request.
+func newTry(u *Upstream, c *proxy.Call, l transport.Limits, plan repeats) *try {
 	t, _ := u.tries.Get().(*try)
-	t.up, t.call, t.limits, t.query = u, c, l, balancer.Query{Request: c.In}
+	t.plan = plan
+	t.more = &t.plan
+	t.begins(u, c, l, 1)
+	return t
+}
+
+// next returns the try behind t.
+func (t *try) next() *try {
+	if t.member != nil {
+		t.more.tried = append(t.more.tried, t.member)
+	}
+	n, _ := t.up.tries.Get().(*try)
+	n.more = t.more
+	n.begins(t.up, t.call, t.limits, t.Number+1)
+	return n
+}
+
+func (t *try) begins(u *Upstream, c *proxy.Call, l transport.Limits, number int) {
+	t.up, t.call, t.limits, t.query = u, c, l, balancer.Query{Request: c.In, Tried: t.more.tried}
 	t.Try = policy.Try{
 		Upstream: u.name, Number: number, Start: time.Now(),
 		// What holds when a plugin panics: that is not the target's fault.
 		Outcome: policy.Outcome{Canceled: true, Err: errAbandoned},
 	}
 	t.admitted, t.begun = t.admittedRoom[:0], t.begunRoom[:0]
-	return t
 }
 
 // run makes the try. Whatever it returns, or panics with, all has been released.
@@ -60,6 +83,10 @@ func (t *try) run(w http.ResponseWriter) result {
 		return r
 	}
 	m, err := t.up.pool.Pick(t.query)
+	if err != nil && len(t.query.Tried) > 0 { // better one of those than none
+		t.query.Tried = nil
+		m, err = t.up.pool.Pick(t.query)
+	}
 	if err != nil {
 		return t.refuse(proxy.NoTarget(err))
 	}
@@ -76,6 +103,10 @@ func (t *try) run(w http.ResponseWriter) result {
 	t.clean = len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && res.IsDirect()
 	defer func() { _ = res.Body.Close() }()
 	t.FirstByte = time.Since(t.sent)
+	if wait, ok := t.more.afterAnswer(t, res); ok {
+		t.Status, t.Canceled, t.Err = res.StatusCode, false, nil
+		return result{again: true, wait: wait}
+	}
 	d := t.call.Deliver(w, res)
 	if t.Tunnel = d.Tunnel; d.Sent {
 		t.Status = res.StatusCode

@@ -42,6 +42,11 @@ type UpstreamConfig struct {
 	Pool *balancer.Pool
 	// Admission is asked before each try, in this order: circuit breakers, limits on concurrency.
 	Admission []policy.Admission
+	// Retry says when a request is sent again, to another target; what a route sets in Forward.Retry comes before it. By default
+	// up to two more tries are made of requests that did not reach their target, and of those that change nothing and were reset.
+	Retry policy.Retry
+	// RetryBudget bounds how many tries are repeated, all requests together.
+	RetryBudget RetryBudget
 	// Timeouts bound each request; a route's Forward.Timeouts come before them. In each field zero means the default,
 	// negative means no bound.
 	Timeouts Timeouts
@@ -98,8 +103,8 @@ type UpstreamConfig struct {
 // that breaks off after its head was sent breaks off the client's connection, by a panic with [http.ErrAbortHandler]; so
 // does a client that left, to whom nothing is written.
 //
-// Each request goes to one target. There are no retries and no health checks yet: while one of two targets is down, every
-// second request is answered with 502.
+// A try that fails before the client got anything of an answer may be repeated at another target: see [policy.Retry] and
+// RetryBudget. There are no health checks yet.
 //
 // A request that did not pass a [policy.Entry] passes a default one here: without it clients could forge what upstreams
 // trust.
@@ -159,6 +164,8 @@ type Upstream struct {
 	pool      *balancer.Pool
 	ownsPool  bool
 	admission []policy.Admission
+	retry     policy.Retry
+	budget    *retryBudget
 	timeouts  Timeouts
 	silent    bool          // HideProxyStatus
 	upgrades  chan struct{} // has room for those there may be; nil for no bound
@@ -171,6 +178,8 @@ type Upstream struct {
 	inFlight atomic.Int64 // requests, and closing once Close was called
 	once     sync.Once
 	idle     chan struct{} // closed when inFlight reached closing
+	ending   sync.Once
+	ended    chan struct{} // closed by Close
 }
 
 // closing marks an Upstream that takes no more requests, in a bit that the number of requests cannot reach.
@@ -208,7 +217,8 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	}
 	u := &Upstream{
 		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
-		timeouts: c.Timeouts, silent: c.HideProxyStatus, transport: t, direct: direct, proxy: proxy.New(), idle: make(chan struct{}),
+		retry: c.Retry, budget: newRetryBudget(c.RetryBudget),
+		timeouts: c.Timeouts, silent: c.HideProxyStatus, transport: t, direct: direct, proxy: proxy.New(), idle: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if c.MaxUpgrades >= 0 {
 		u.upgrades = make(chan struct{}, cmp.Or(c.MaxUpgrades, defaultMaxUpgrades))
@@ -266,6 +276,10 @@ func (c *UpstreamConfig) check() []error {
 	}
 	if c.ProxyHeader > ProxyHeaderV2 {
 		bad("ProxyHeader %d is no version; use ProxyHeaderV1 or ProxyHeaderV2", c.ProxyHeader)
+	}
+	errs = append(errs, checkRetry("gateway: UpstreamConfig.Retry", c.Retry)...)
+	if s := c.RetryBudget.Share; s > 1 || s != s {
+		bad("RetryBudget.Share %v is more than 1; it is a share of the requests, such as 0.2", s)
 	}
 	if c.MaxResponseHeaderBytes < 0 {
 		bad("MaxResponseHeaderBytes %d is negative; 0 means %d", c.MaxResponseHeaderBytes, transport.DefaultMaxHeaderBytes)
@@ -359,6 +373,7 @@ func (u *Upstream) Close() error {
 	if u.inFlight.Or(closing) == 0 {
 		u.once.Do(func() { close(u.idle) })
 	}
+	u.ending.Do(func() { close(u.ended) })
 	err := u.transport.Close()
 	<-u.idle
 	if u.ownsPool {
@@ -430,8 +445,8 @@ func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	t := newTry(u, c, u.limits(c), 1)
-	u.conclude(w, c, t.run(w))
+	t, end := u.attempt(w, c)
+	u.conclude(w, c, end)
 	over = true
 	t.recycle()
 }

@@ -242,9 +242,7 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 			Connect: milliseconds(s.ConnectTimeout), FirstByte: milliseconds(s.ReadTimeout), Idle: milliseconds(s.ReadTimeout),
 		},
 	}
-	if n := s.node.get("retries"); n != nil && s.Retries > 0 {
-		b.warnf(n, "retries is %d, and nothing is tried again yet", s.Retries)
-	}
+	c.Retry = policy.Retry{Tries: s.Retries + 1, PerTry: c.Timeouts.FirstByte} // nginx goes on after a timeout, too
 	if n := s.node.get("write_timeout"); n != nil {
 		b.warnf(n, "write_timeout is not looked at; a target that takes nothing is given up after read_timeout")
 	}
@@ -261,7 +259,7 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 		c.Targets = []balancer.Target{{URL: target}}
 	}
 	// The same service as before keeps its connections and counters.
-	key := fmt.Sprintf("%q %q %+v %t", c.Name, target, c.Timeouts, c.UnencryptedHTTP2)
+	key := fmt.Sprintf("%q %q %+v %t %d", c.Name, target, c.Timeouts, c.UnencryptedHTTP2, s.Retries)
 	if c.TLS != nil {
 		key += s.tlsKey(c.TLS)
 	}

@@ -47,6 +47,8 @@ type Forward struct {
 	FlushInterval time.Duration
 	// Timeouts that are set replace those of the upstream.
 	Timeouts Timeouts
+	// Retry says when a request is sent again; what is set replaces what the upstream says. Only upstreams look at it.
+	Retry Retry
 }
 
 // Timeouts bound an upstream request. In each field zero means the default, negative means no bound. FirstByte and Idle may be

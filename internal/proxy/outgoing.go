@@ -131,7 +131,7 @@ func (c *Call) frame(out *http.Request, target *url.URL) {
 	out.Method, out.Close, out.TransferEncoding, out.Trailer, out.GetBody = c.In.Method, false, nil, nil, nil
 	out.Body, out.ContentLength = nil, 0
 	if c.upload != nil {
-		out.Body, out.ContentLength = c.upload, c.In.ContentLength
+		out.Body, out.ContentLength = c.upload.part(), c.In.ContentLength
 		if out.Trailer = c.upload.outgoing(); out.Trailer != nil {
 			out.ContentLength, out.TransferEncoding = -1, []string{"chunked"} // also where net/http would rather send no body
 		}
@@ -163,7 +163,7 @@ func (c *Call) undo(out *http.Request, target *url.URL) {
 // setConnection writes the fields about this connection that the upstream needs all the same.
 func (c *Call) setConnection(f *fields) {
 	in := c.In
-	if c.upload != nil && hasToken(in.Header["Expect"], "100-continue") {
+	if c.upload != nil && !c.upload.whole && hasToken(in.Header["Expect"], "100-continue") {
 		f.set("Expect", "100-continue")
 	} else {
 		f.remove("Expect")

@@ -117,6 +117,31 @@ func (p *Proxy) Accept(w http.ResponseWriter, r *http.Request) (*Call, *policy.E
 	return c, nil
 }
 
+// Keep reads the request body into memory if it has at most that many bytes, so that it can be sent more than once. The error is
+// the client's; see [Call.Failure].
+func (c *Call) Keep(most int64) error {
+	if c.upload == nil {
+		return nil
+	}
+	return c.upload.keep(most)
+}
+
+// Repeatable reports whether another try can be made: nothing has gone to the client, and there is nothing of the request body
+// that only a try before has got.
+func (c *Call) Repeatable() bool {
+	c.mu.Lock()
+	told := c.informed > 0 || c.left || c.sending != nil
+	c.mu.Unlock()
+	return !told && c.In.Context().Err() == nil && (c.upload == nil || c.upload.repeatable())
+}
+
+// Again readies the call for another try, whose informational answers are passed on, too.
+func (c *Call) Again(w http.ResponseWriter) {
+	c.mu.Lock()
+	c.w = w
+	c.mu.Unlock()
+}
+
 // Release ends the use of the request body: nothing reads it when Release has returned. It may be called more than once.
 func (c *Call) Release() {
 	c.mu.Lock()

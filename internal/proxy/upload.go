@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -48,6 +49,98 @@ type Upload struct {
 	panicked any
 	idle     chan struct{} // closed by the Read, or the wake, that release waits for
 	trailers *trailers     // nil when none are sent on
+
+	begun bool   // somebody has read
+	kept  []byte // what was read before it is sent
+	whole bool   // that is all of it
+	at    int    // how much of kept was sent, unless it is whole
+	first part
+}
+
+// part is the body as one try sends it.
+type part struct {
+	u      *Upload
+	closed bool // guarded by that of u
+}
+
+// Read implements [io.Reader].
+func (p *part) Read(b []byte) (int, error) {
+	u := p.u
+	u.mu.Lock()
+	if p.closed {
+		u.mu.Unlock()
+		return 0, errUploadEnded
+	}
+	if u.at < len(u.kept) {
+		n := copy(b, u.kept[u.at:])
+		u.at += n
+		u.mu.Unlock()
+		return n, nil
+	}
+	u.begun = true
+	u.mu.Unlock()
+	return u.Read(b)
+}
+
+// Close says that the try does not want the body any more. If nothing of it was read, another may.
+func (p *part) Close() error {
+	u := p.u
+	u.mu.Lock()
+	p.closed = true
+	begun := u.begun
+	u.mu.Unlock()
+	if !begun {
+		return nil
+	}
+	return u.Close()
+}
+
+// keptPart is a body that is in memory, as one try sends it.
+type keptPart struct{ bytes.Reader }
+
+// Close implements [io.Closer].
+func (*keptPart) Close() error { return nil }
+
+// part returns the body for a try.
+func (u *Upload) part() io.ReadCloser {
+	if u.whole {
+		return &keptPart{*bytes.NewReader(u.kept)}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.first.u == nil {
+		u.first.u = u
+		return &u.first
+	}
+	return &part{u: u}
+}
+
+// keep reads the body before it is sent, if it has at most that many bytes, so that it can be sent more than once.
+func (u *Upload) keep(most int64) error {
+	if u.left > most || u.trailers != nil {
+		return nil
+	}
+	room := u.left
+	if room < 0 {
+		room = min(most, firstKept)
+	}
+	kept := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead))
+	n, err := kept.ReadFrom(io.LimitReader(u, most+1))
+	if err != nil {
+		return err
+	}
+	u.kept, u.begun, u.whole = kept.Bytes(), true, n <= most
+	return nil
+}
+
+// firstKept is for how much of a body without a declared length there is room at first.
+const firstKept = 4 << 10
+
+// repeatable reports whether the body can be sent in another try.
+func (u *Upload) repeatable() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.whole || !u.begun && !u.closed
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request) *Upload {

@@ -53,6 +53,7 @@ type attempt struct {
 	isDone  bool
 	conn    *http1    // nil before there is one, and for HTTP/2
 	got     time.Time // when conn was there
+	reused  bool      // it was used before
 
 	touched   bool  // the upload has been read from: it cannot be sent again
 	uploading bool  // the upload is being read: it is the client that is waited for
@@ -228,7 +229,7 @@ func (a *attempt) expire(code string) {
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	if c, ok := info.Conn.(*http1); ok {
 		a.mu.Lock()
-		a.conn, a.got = c, time.Now()
+		a.conn, a.got, a.reused = c, time.Now(), info.Reused
 		a.mu.Unlock()
 		c.begin(a.life)
 		if a.upload != nil {
@@ -371,13 +372,19 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 		return known
 	case !validHeader(sent):
 		return &Error{Code: InvalidRequest, Err: err}
-	case err.Error() == "http: server closed idle connection": // net/http does not export it
+	case err.Error() == "http: server closed idle connection", errors.Is(err, io.EOF) && a.wasReused(): // net/http does not export the former
 		return &Error{Code: StaleConnection, Err: err}
 	case isReset(err) || a.wasCut(): // then err is that of the request body
 		return &Error{Code: ConnectionReset, Err: err}
 	default:
 		return &Error{Code: InvalidResponse, Err: err}
 	}
+}
+
+func (a *attempt) wasReused() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.reused
 }
 
 // ending returns the error of an exchange that we ended ourselves, which net/http reports as one of many.

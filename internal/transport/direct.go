@@ -118,19 +118,12 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 		}
 	}()
 	var inline *smallBody
-	if body != nil && out.ContentLength > 0 && out.ContentLength <= maxInline {
-		small := d.newSmallBody(body, out.ContentLength)
-		switch whole, err := small.isWhole(); {
-		case err != nil:
-			_ = body.Close()
-			return nil, unreadBody(out.Context(), err)
-		case whole:
-			inline = small
-			defer d.release(small)
-		default:
-			body = small
+	defer func() {
+		if inline != nil {
+			d.release(inline)
 		}
-	}
+	}()
+	small := body != nil && out.ContentLength > 0 && out.ContentLength <= maxInline
 	p := d.pool(out.URL.Host)
 	for try := 0; ; {
 		c, err := p.acquire(out.Context(), l, try == maxStale)
@@ -145,6 +138,20 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 		if err != nil {
 			closeBody(body)
 			return nil, err
+		}
+		if small { // not before there is a connection: what is unread can go elsewhere
+			small = false
+			s := d.newSmallBody(body, out.ContentLength)
+			switch whole, err := s.isWhole(); {
+			case err != nil:
+				p.giveBack(c)
+				_ = body.Close()
+				return nil, unreadBody(out.Context(), err)
+			case whole:
+				inline = s
+			default:
+				body = s
+			}
 		}
 		stale := c.used
 		res, failed := c.exchange(out, fields, body, inline, l)

@@ -209,6 +209,14 @@ func (p *pool) next() *waiter {
 	return w
 }
 
+// giveBack gives back a connection that was acquired and not used.
+func (p *pool) giveBack(c *wire) {
+	if c.since.IsZero() {
+		c.since = c.born
+	}
+	p.put(c)
+}
+
 // put gives a connection to who waits for one, or keeps it for the next.
 func (p *pool) put(c *wire) {
 	if p.d.life.Err() != nil || p.d.maxAge > 0 && c.since.Sub(c.born) >= p.d.maxAge {

@@ -1,0 +1,198 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/canonical"
+	"github.com/gatehouse-go/gateway/internal/proxy"
+	"github.com/gatehouse-go/gateway/internal/transport"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// checkRetry reports what is wrong with r, which errors call by that name.
+func checkRetry(name string, r policy.Retry) []error {
+	var errs []error
+	for i, s := range r.Statuses {
+		if s < http.StatusBadRequest || s > 599 {
+			errs = append(errs, fmt.Errorf("%s.Statuses[%d] %d is no failure; list statuses from 400 to 599, such as 502", name, i, s))
+		}
+	}
+	for i, m := range r.Methods {
+		if !canonical.Token(m) {
+			errs = append(errs, fmt.Errorf("%s.Methods[%d] %q is no method; write it in capitals, such as POST", name, i, m))
+		}
+	}
+	return errs
+}
+
+// cause is why a try failed, as far as it matters for another.
+type cause uint8
+
+const (
+	final    cause = iota // another would end likewise, or must not be made
+	unsent                // the target got nothing of the request
+	stale                 // it may have acted on it, but has most likely closed a kept connection before
+	unknown               // it may have acted on it
+	answered              // it has answered so
+)
+
+// causeOf says why a try failed with err. Bounded says that the bound of a single try was the shortest.
+func causeOf(err error, bounded bool) cause {
+	var e *transport.Error
+	if !errors.As(err, &e) {
+		return final
+	}
+	switch e.Code {
+	case transport.ConnectRefused, transport.ConnectFailed, transport.ConnectTimeout, transport.DNSFailed, transport.TLSFailed:
+		return unsent
+	case transport.StaleConnection:
+		return stale
+	case transport.ConnectionReset:
+		return unknown
+	case transport.FirstByteLimit:
+		if bounded {
+			return unknown
+		}
+	}
+	return final
+}
+
+// repeats is what a request may have repeated.
+type repeats struct {
+	policy.Retry
+
+	up       *Upstream
+	call     *proxy.Call
+	tries    int  // how many there may be
+	bounded  bool // Retry.PerTry is the bound
+	deadline time.Time
+	tried    []*balancer.Member
+}
+
+// attempt has the request answered, with as many tries as it takes and may take. It returns the last of them.
+func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) {
+	limits := u.limits(c)
+	more := repeats{Retry: c.Forward.Retry.Over(u.retry), up: u, call: c, deadline: limits.Deadline}
+	switch more.tries = more.Tries; {
+	case more.tries == 0:
+		more.tries = policy.DefaultTries
+	case more.tries < 0:
+		more.tries = 1
+	}
+	if d := more.PerTry; d > 0 && more.tries > 1 && (limits.FirstByte <= 0 || d <= limits.FirstByte) {
+		limits.FirstByte, more.bounded = d, true
+	}
+	t := newTry(u, c, limits, more)
+	if more.tries > 1 {
+		u.budget.request(t.Start)
+		if more.MaxBody > 0 && more.Repeats(c.In) {
+			if err := c.Keep(more.MaxBody); err != nil {
+				defer t.end()
+				return t, t.fail(err)
+			}
+		}
+	}
+	for {
+		end := t.run(w)
+		wait, ok := end.wait, end.again
+		if !ok && end.refusal != nil && !t.sent.IsZero() && !t.Canceled {
+			wait, ok = t.more.after(t, causeOf(t.Err, t.more.bounded), 0)
+		}
+		switch {
+		case !ok:
+			return t, end
+		case u.pause(c, wait):
+		case end.refusal != nil:
+			return t, end
+		case c.In.Context().Err() != nil: // what the target had answered is gone
+			return t, result{}
+		default:
+			return t, result{refusal: proxy.Unavailable(transport.Closed, errClosed)}
+		}
+		c.Again(w)
+		t = t.next()
+	}
+}
+
+// after reports whether another try is made, and how long it waits: not less than least.
+func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, bool) {
+	if t.Number >= r.tries || why == final || !r.call.Repeatable() || why != unsent && !r.Repeats(r.call.In) {
+		return 0, false
+	}
+	if why != stale && !r.up.pool.HasOther(append(slices.Clip(r.tried), t.member)) {
+		return 0, false // it would fail likewise
+	}
+	wait := least
+	if why > stale || t.Number > 1 {
+		wait = max(least, r.backOff(t.Number))
+	}
+	now := time.Now()
+	if !r.deadline.IsZero() && !now.Add(wait).Before(r.deadline) {
+		return 0, false
+	}
+	return wait, r.up.budget.repeat(now)
+}
+
+// mostBackOff bounds BackOff as it grows.
+const mostBackOff = time.Second
+
+// backOff returns how long the try after that with this number waits.
+func (r *repeats) backOff(number int) time.Duration {
+	d := firstSet(r.BackOff, 0, policy.DefaultBackOff)
+	if d < 0 {
+		return 0
+	}
+	d = min(d<<min(number-1, 16), max(mostBackOff, d))
+	return d/2 + rand.N(d/2+1) //nolint:gosec // G404: nothing depends on its being a secret
+}
+
+// afterAnswer reports whether another try is made because of an answer, and how long it waits.
+func (r *repeats) afterAnswer(t *try, res *transport.Answer) (time.Duration, bool) {
+	if !slices.Contains(r.Statuses, res.StatusCode) {
+		return 0, false
+	}
+	asked, most := retryAfter(res, time.Now()), firstSet(r.MaxRetryAfter, 0, policy.DefaultMaxRetryAfter)
+	if asked > max(most, 0) {
+		return 0, false
+	}
+	return r.after(t, answered, asked)
+}
+
+// retryAfter returns how long an answer asks to be left alone (RFC 9110 section 10.2.3).
+func retryAfter(res *transport.Answer, now time.Time) time.Duration {
+	lines := res.Header.Values("Retry-After")
+	if len(lines) != 1 {
+		return 0
+	}
+	if n, err := strconv.ParseUint(lines[0], 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	if at, err := http.ParseTime(lines[0]); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}
+
+// pause waits before another try. It reports false when none is to be made any more.
+func (u *Upstream) pause(c *proxy.Call, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.In.Context().Done():
+		return false
+	case <-u.ended:
+		return false
+	}
+}

@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+)
+
+// RetryBudget bounds how many tries an upstream repeats, all its requests together, so that a backend that fails is not asked more than
+// it can bear because it fails.
+type RetryBudget struct {
+	// Share is how many tries may be repeated in ten seconds, as a share of the requests of that time. Default 0.2: a backend
+	// that answers nothing gets at most 1.2 times its traffic. Negative for none but those of Min; more than 1 is an error.
+	Share float64
+	// Min is how many may be repeated in ten seconds however few requests there are. Default 10, negative for none.
+	Min int
+}
+
+const (
+	defaultRetryShare = 0.2
+	defaultRetryMin   = 10
+	// budgetTime is what a budget looks back on, in steps.
+	budgetTime  = 10 * time.Second
+	budgetSteps = 20
+	budgetStep  = budgetTime / budgetSteps
+)
+
+// retryBudget counts requests and repeated tries of the last ten seconds. Its methods may be called by several goroutines.
+type retryBudget struct {
+	share float64
+	min   int
+
+	mu       sync.Mutex
+	steps    [budgetSteps]struct{ requests, repeated int }
+	at       int64 // the step that is counted in, since the epoch
+	requests int   // of all steps
+	repeated int
+}
+
+func newRetryBudget(b RetryBudget) *retryBudget {
+	r := &retryBudget{share: b.Share, min: max(b.Min, 0)}
+	switch {
+	case b.Share == 0:
+		r.share = defaultRetryShare
+	case b.Share < 0:
+		r.share = 0
+	}
+	if b.Min == 0 {
+		r.min = defaultRetryMin
+	}
+	return r
+}
+
+// advance forgets what is too long ago. The caller holds the lock.
+func (b *retryBudget) advance(now time.Time) {
+	at := now.UnixNano() / int64(budgetStep)
+	if at <= b.at {
+		return
+	}
+	for range min(at-b.at, budgetSteps) {
+		b.at++
+		s := &b.steps[b.at%budgetSteps]
+		b.requests -= s.requests
+		b.repeated -= s.repeated
+		s.requests, s.repeated = 0, 0
+	}
+	b.at = at
+}
+
+// request counts a request.
+func (b *retryBudget) request(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(now)
+	b.steps[b.at%budgetSteps].requests++
+	b.requests++
+}
+
+// repeat reports whether a try may be repeated, and counts it then.
+func (b *retryBudget) repeat(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(now)
+	if float64(b.repeated+1) > b.share*float64(b.requests) && b.repeated >= b.min {
+		return false
+	}
+	b.steps[b.at%budgetSteps].repeated++
+	b.repeated++
+	return true
+}
