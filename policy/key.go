@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 )
@@ -140,11 +141,53 @@ func ByCookie(name string) Key {
 		return broken("cookie:"+name, "ByCookie: %q is not a cookie's name (RFC 6265 section 4.1.1); use letters, digits and hyphens, as in session", name)
 	}
 	return Key{Name: "cookie:" + name, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
-		c, err := r.Cookie(name)
-		if err != nil || c.Value == "" {
+		value, _ := canonical.Cookie(r.Header["Cookie"], name)
+		return append(dst, value...), value != ""
+	}}
+}
+
+// ByQuery tells requests apart by a query parameter. One that is repeated counts with all its values, as in [ByHeader]. An
+// absent or empty parameter has no value; neither has one that is escaped wrongly.
+func ByQuery(name string) Key {
+	if name == "" {
+		return broken("query:", "ByQuery: %q is not a parameter's name; write the one in front of the =", name)
+	}
+	return Key{Name: "query:" + name, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		if r.URL == nil {
 			return dst, false
 		}
-		return append(dst, c.Value...), true
+		n, found := len(dst), false
+		for query := r.URL.RawQuery; query != ""; {
+			var pair string
+			pair, query, _ = strings.Cut(query, "&")
+			key, value, _ := strings.Cut(pair, "=")
+			if !unescapesTo(key, name) {
+				continue
+			}
+			at := len(dst)
+			if found {
+				dst = append(dst, 0)
+			}
+			var ok bool
+			if dst, ok = appendUnescaped(dst, value); !ok {
+				dst = dst[:at]
+				continue
+			}
+			found = true
+		}
+		return dst, len(dst) > n
+	}}
+}
+
+// ByPathValue tells requests apart by a parameter of the path that their route has, such as :id: what
+// [http.Request.PathValue] says. Without that parameter, or when it is empty, it has no value.
+func ByPathValue(name string) Key {
+	if name == "" {
+		return broken("path_value:", "ByPathValue: %q is not a parameter's name; write the one behind the colon, or the number of a group", name)
+	}
+	return Key{Name: "path_value:" + name, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
+		v := r.PathValue(name)
+		return append(dst, v...), v != ""
 	}}
 }
 
@@ -183,4 +226,60 @@ func ByFunc(name string, f func(*http.Request) string, requires ...Fact) Key {
 		v := f(r)
 		return append(dst, v...), v != ""
 	}}
+}
+
+// unescapesTo reports whether a part of a query stands for text.
+func unescapesTo(part, text string) bool {
+	for i := range len(text) {
+		c, size := unescape(part)
+		if size == 0 || c != text[i] {
+			return false
+		}
+		part = part[size:]
+	}
+	return part == ""
+}
+
+// appendUnescaped appends what a part of a query stands for, as [net/url.QueryUnescape] has it; false if that is nothing.
+func appendUnescaped(dst []byte, part string) ([]byte, bool) {
+	for part != "" {
+		c, size := unescape(part)
+		if size == 0 {
+			return dst, false
+		}
+		dst, part = append(dst, c), part[size:]
+	}
+	return dst, true
+}
+
+// unescape returns the first byte that s stands for and how much of s that takes, which is 0 for an escape that is none.
+func unescape(s string) (c byte, size int) {
+	switch {
+	case s == "":
+		return 0, 0
+	case s[0] == '+':
+		return ' ', 1
+	case s[0] != '%':
+		return s[0], 1
+	case len(s) < 3:
+		return 0, 0
+	}
+	high, low := hexDigit(s[1]), hexDigit(s[2])
+	if high < 0 || low < 0 {
+		return 0, 0
+	}
+	return byte(high<<4 | low), 3
+}
+
+// hexDigit returns the value of a hexadecimal digit, -1 for what is none.
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
 }

@@ -3,10 +3,13 @@ package policy_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -21,6 +24,8 @@ func TestKeys(t *testing.T) {
 	full.AddCookie(&http.Cookie{Name: "s", Value: "v"})
 	v6 := httptest.NewRequest(http.MethodGet, "/", nil)
 	v6.RemoteAddr = "[2001:db8:1:2:3:4:5:6]:80"
+	withID := httptest.NewRequest(http.MethodGet, "/users/42", nil)
+	withID.SetPathValue("id", "42")
 	unix := httptest.NewRequest(http.MethodGet, "/", nil)
 	unix.RemoteAddr = "@"
 	for name, c := range map[string]struct {
@@ -42,6 +47,15 @@ func TestKeys(t *testing.T) {
 		"no cookie":           {policy.ByCookie("s"), plain, "", false},
 		"path, canonical":     {policy.ByPath(), plain, "/a/b", true},
 		"path, escaped":       {policy.ByPath(), httptest.NewRequest(http.MethodGet, "/s/%40a", nil), "/s/@a", true},
+		"query":               {policy.ByQuery("x"), plain, "1", true},
+		"query, all values":   {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=1&y=2&%78=a+%C3%A9", nil), "1\x00a é", true},
+		"query, bad escape":   {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=%zz&x=%4", nil), "", false},
+		"query, empty":        {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=&y=1", nil), "", false},
+		"query, part of name": {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?xx=1&=1&x%4=1", nil), "", false},
+		"no query":            {policy.ByQuery("x"), full, "", false},
+		"no URL":              {policy.ByQuery("x"), &http.Request{}, "", false},
+		"path value":          {policy.ByPathValue("id"), withID, "42", true},
+		"no path value":       {policy.ByPathValue("id"), plain, "", false},
 		"route":               {policy.ByRoute(), full, "users", true},
 		"no route":            {policy.ByRoute(), plain, "", false},
 		"function":            {policy.ByFunc("f", func(r *http.Request) string { return r.Method }), plain, "GET", true},
@@ -76,6 +90,8 @@ func TestBrokenKeys(t *testing.T) {
 		{policy.ByHeader(""), `policy: ByHeader: "" is not a header name (RFC 9110 section 5.1); use letters, digits and hyphens, as in X-Tenant`},
 		{policy.ByHeader("a b"), `policy: ByHeader: "a b" is not a header name`},
 		{policy.ByHeader("host"), `policy: ByHeader: "Host" is not among the header fields of a request; use ByFunc with a function that returns r.Host`},
+		{policy.ByQuery(""), `policy: ByQuery: "" is not a parameter's name; write the one in front of the =`},
+		{policy.ByPathValue(""), `policy: ByPathValue: "" is not a parameter's name; write the one behind the colon`},
 		{policy.ByCookie(""), `policy: ByCookie: "" is not a cookie's name (RFC 6265 section 4.1.1); use letters, digits and hyphens, as in session`},
 		{policy.ByCookie("a;b"), `policy: ByCookie: "a;b" is not a cookie's name`},
 	} {
@@ -98,4 +114,45 @@ func TestBrokenKeys(t *testing.T) {
 	}
 	require.NoError(t, policy.Key{}.Err())
 	require.NoError(t, policy.ByConsumer().Or(policy.ByHeader("X-Tenant")).Or(policy.ByCookie("s")).Err())
+}
+
+// Limits and balancers ask for each request.
+func TestKeysAllocateNothing(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector allocates")
+	}
+	x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/a?x=1", nil))
+	x.SetIdentity(policy.Identity{Consumer: &policy.Consumer{ID: "42"}, Kind: "jwt", Credential: "kid"})
+	x.SetRoute("users", "/a", "/a")
+	r.Header["X-Tenant"] = []string{"a"}
+	r.AddCookie(&http.Cookie{Name: "s", Value: "v"})
+	r.SetPathValue("id", "1")
+	dst := make([]byte, 0, 128)
+	for _, key := range []policy.Key{
+		policy.ByConsumer(), policy.ByCredential(), policy.ByClientAddress(), policy.ByHeader("X-Tenant"), policy.ByCookie("s"), policy.ByPath(),
+		policy.ByRoute(), policy.ByQuery("x"), policy.ByPathValue("id"), policy.ByQuery("none").Or(policy.ByCookie("s")),
+	} {
+		_, ok := key.Of(dst, r)
+		require.True(t, ok, key.Name)
+		require.Zero(t, testing.AllocsPerRun(100, func() { key.Of(dst, r) }), key.Name)
+	}
+}
+
+// FuzzByQuery compares with net/url, which also refuses semicolons.
+func FuzzByQuery(f *testing.F) {
+	for _, q := range []string{"x=1", "a=b&x=%41+b&x=c", "%78=2&x", "x=%zz&x=1", "x=%", "=x&&x=&x=="} {
+		f.Add(q)
+	}
+	key := policy.ByQuery("x")
+	f.Fuzz(func(t *testing.T, query string) {
+		if strings.Contains(query, ";") {
+			return
+		}
+		values, _ := url.ParseQuery(query)
+		want := strings.Join(values["x"], "\x00")
+		got, ok := key.Of(nil, &http.Request{URL: &url.URL{RawQuery: query}})
+		if string(got) != want || ok != (want != "") {
+			t.Fatalf("%q: got %q %t, net/url %q", query, got, ok, want)
+		}
+	})
 }
