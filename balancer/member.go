@@ -3,6 +3,7 @@ package balancer
 import (
 	"errors"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +17,13 @@ type Member struct {
 	target string
 	url    *url.URL
 	key    string
-	weight atomic.Int64
+	id     uint64 // a hash of key
+	home   *home
+
+	weight  atomic.Int64
+	place   atomic.Pointer[place]
+	warming atomic.Int64 // when a slow start began, on the clock of home; 0 for none
+	leaving atomic.Bool  // it is not in the pool any more
 
 	inFlight    atomic.Int64
 	total       atomic.Uint64
@@ -24,6 +31,32 @@ type Member struct {
 	canceled    atomic.Uint64
 	serverError atomic.Uint64
 	lastError   atomic.Pointer[lastError]
+	latency     latency
+
+	standings atomic.Pointer[[]standing]
+
+	mu      sync.Mutex
+	pending []standing // of pickers that are being made
+	out     bool       // not available; guarded by the pool
+}
+
+// home is what the members of a pool share.
+type home struct {
+	epoch     time.Time
+	slowStart time.Duration
+	inFlight  atomic.Int64 // at all members together
+
+	mu    sync.Mutex
+	empty chan struct{} // closed when a leaving member has nothing in flight any more; nil while nobody waits
+}
+
+// since returns a time on the clock of h, which starts at 1 so that 0 can stand for never.
+func (h *home) since(now time.Time) time.Duration { return max(now.Sub(h.epoch), 0) + 1 }
+
+// place is where a member stands among the others.
+type place struct {
+	zone     string
+	priority int
 }
 
 type lastError struct {
@@ -31,7 +64,37 @@ type lastError struct {
 	at   time.Time
 }
 
-func newMember(p parsed) *Member { return &Member{target: p.target.URL, url: p.url, key: p.key} }
+// standing is a member's place in a picker that goes by requests in flight.
+type standing struct {
+	of    *least
+	index int32
+}
+
+func newMember(p parsed, h *home) *Member {
+	return &Member{target: p.target.URL, url: p.url, key: p.key, id: hash(0, []byte(p.key)), home: h}
+}
+
+// settings are what SetTargets can change about a member.
+type settings struct {
+	weight int64
+	place  place
+}
+
+func (m *Member) settings() settings {
+	s := settings{weight: m.weight.Load()}
+	if p := m.place.Load(); p != nil {
+		s.place = *p
+	}
+	return s
+}
+
+// set returns what was set before.
+func (m *Member) set(s settings) settings {
+	was := m.settings()
+	m.weight.Store(s.weight)
+	m.place.Store(&s.place)
+	return was
+}
 
 // Target returns the URL of the target as it was written.
 func (m *Member) Target() string { return m.target }
@@ -47,11 +110,40 @@ func (m *Member) InFlight() int64 { return m.inFlight.Load() }
 
 func (m *Member) begin() {
 	m.inFlight.Add(1)
+	m.home.inFlight.Add(1)
 	m.total.Add(1)
+	m.changed()
+}
+
+// undo takes back a begin.
+func (m *Member) undo() {
+	m.total.Add(^uint64(0))
+	m.leave()
+}
+
+func (m *Member) leave() {
+	m.home.inFlight.Add(-1)
+	if m.inFlight.Add(-1) == 0 && m.leaving.Load() {
+		m.home.mu.Lock()
+		if m.home.empty != nil {
+			close(m.home.empty)
+			m.home.empty = nil
+		}
+		m.home.mu.Unlock()
+	}
+	m.changed()
+}
+
+// changed tells the pickers that go by requests in flight.
+func (m *Member) changed() {
+	if all := m.standings.Load(); all != nil {
+		for _, s := range *all {
+			s.of.refresh(s.index)
+		}
+	}
 }
 
 func (m *Member) end(o policy.Outcome) {
-	m.inFlight.Add(-1)
 	switch {
 	case o.Canceled:
 		m.canceled.Add(1)
@@ -61,6 +153,10 @@ func (m *Member) end(o policy.Outcome) {
 	case o.Status >= 500:
 		m.serverError.Add(1)
 	}
+	if !o.Canceled && m.latency.wanted() {
+		m.latency.observe(m.home.since(time.Now()), o)
+	}
+	m.leave()
 }
 
 // errorKind is the code of a *policy.Error, since texts of other errors may hold addresses.
@@ -72,27 +168,83 @@ func errorKind(err error) string {
 	return "error"
 }
 
+// minWarmth is the share of its weight with which a slow start begins.
+const minWarmth = 0.1
+
+// warmth returns which share of its weight the member has in a slow start, 1 outside of one.
+func (m *Member) warmth(at time.Duration) float64 {
+	began := time.Duration(m.warming.Load())
+	if began == 0 || at >= began+m.home.slowStart {
+		return 1
+	}
+	return max(float64(at-began)/float64(m.home.slowStart), minWarmth)
+}
+
+// stand remembers a place in a picker that is being made.
+func (m *Member) stand(s standing) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pending = append(m.pending, s)
+}
+
+// forget drops the places remembered.
+func (m *Member) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pending = nil
+}
+
+// settle takes the places remembered for those that count. What was missed meanwhile is made good.
+func (m *Member) settle() {
+	m.mu.Lock()
+	pending := m.pending
+	m.pending = nil
+	m.mu.Unlock()
+	if len(pending) == 0 {
+		m.standings.Store(nil)
+		return
+	}
+	m.standings.Store(&pending)
+	m.changed()
+}
+
 // MemberStatus is a snapshot of a [Member].
 type MemberStatus struct {
 	// URL is the target as it was written.
 	URL string
 	// Weight is its share of the traffic, 0 when it takes none.
 	Weight int
+	// Priority and Zone are those of its Target.
+	Priority int
+	Zone     string
 	// InFlight is the number of requests it is working on.
 	InFlight int64
 	// Requests counts the requests it was picked for, those in flight included. Of the others, Failed got no whole
 	// answer, ServerErrors a whole one with a status of 500 or more, and Canceled were given up because the client left.
 	Requests, Failed, ServerErrors, Canceled uint64
+	// Latency is what PeakEWMA expects of it; 0 when that is not known, or another algorithm is in use.
+	Latency time.Duration
+	// Warming: a slow start still gives it less than its weight.
+	Warming bool
+	// Draining: it was removed, gets no requests any more, and is listed until those in flight have ended.
+	Draining bool
 	// LastError is the code of the last failure, such as "connect_refused", and LastErrorAt when it was counted. They
 	// are zero when there was none, and stay when later requests succeed.
 	LastError   string
 	LastErrorAt time.Time
 }
 
-func (m *Member) status() MemberStatus {
+func (m *Member) status(at time.Duration) MemberStatus {
 	s := MemberStatus{
 		URL: m.target, Weight: m.Weight(), InFlight: m.inFlight.Load(), Requests: m.total.Load(),
 		Failed: m.failed.Load(), ServerErrors: m.serverError.Load(), Canceled: m.canceled.Load(),
+		Draining: m.leaving.Load(), Warming: m.warmth(at) < 1,
+	}
+	if p := m.place.Load(); p != nil {
+		s.Priority, s.Zone = p.priority, p.zone
+	}
+	if expected, known := m.latency.expect(at, false); known {
+		s.Latency = expected
 	}
 	if e := m.lastError.Load(); e != nil {
 		s.LastError, s.LastErrorAt = e.kind, e.at

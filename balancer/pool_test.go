@@ -221,7 +221,8 @@ func TestSetTargets(t *testing.T) {
 	// b stays with another weight, a goes while it has a request, c is new.
 	require.NoError(t, p.SetTargets([]balancer.Target{{URL: b.Target(), Weight: 3}, {URL: "http://c"}}))
 	s := p.Status()
-	require.Len(t, s, 2)
+	require.Len(t, s, 3)
+	require.True(t, s[2].Draining, "a, behind the others")
 	require.EqualValues(t, 1, s[0].Requests, "the counters of b survive")
 	require.Equal(t, 3, s[0].Weight)
 	require.Equal(t, "http://c", s[1].URL)
@@ -230,6 +231,7 @@ func TestSetTargets(t *testing.T) {
 	}
 	p.Done(held, policy.Outcome{Status: 200})
 	require.Zero(t, a.InFlight())
+	require.Len(t, p.Status(), 2)
 
 	// All out of service, then back.
 	require.NoError(t, p.SetTargets([]balancer.Target{{URL: b.Target(), Weight: balancer.NoTraffic}}))

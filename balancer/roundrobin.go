@@ -4,8 +4,8 @@ import "sync/atomic"
 
 // RoundRobin gives each target its share of the requests in turn, by weight: in one revolution, which is the sum of the
 // weights divided by their greatest common divisor, each target gets exactly its share, and those of a heavy target are
-// spread over the revolution. A target that was already tried is passed over for the next one. A pick takes a time that
-// does not depend on the number of targets.
+// spread over the revolution. What a target that was already tried would get goes to the others by their weights. A pick
+// takes a time that does not depend on the number of targets.
 type RoundRobin struct{}
 
 const (
@@ -68,27 +68,47 @@ func smoothWheel(weights []int64, sum int64) []uint16 {
 
 // Pick implements [Picker].
 func (w *wheel) Pick(q Query) *Member {
-	at := (w.next.Add(1) - 1) % uint64(len(w.slots))
-	m := w.members[w.slots[at]]
-	if len(q.Tried) == 0 || !q.HasTried(m) {
+	m := w.members[w.slot(w.next.Add(1)-1)]
+	if !q.Avoids(m) {
 		return m
 	}
-	return pickUntried(q, w.members, func(turn uint64) int { return int(w.slots[(at+turn)%uint64(len(w.slots))]) })
+	return nextAllowed(q, w.members, &w.next, w.slot)
 }
 
-// pickUntried goes on round for a member not yet tried. When a few heavy ones were tried that might take long, so after
-// some turns it takes any other.
-func pickUntried(q Query, members []*Member, slot func(turn uint64) int) *Member {
+func (w *wheel) slot(n uint64) int { return int(w.slots[n%uint64(len(w.slots))]) }
+
+// resume implements resumer.
+func (w *wheel) resume(old Picker) { w.next.Store(turnOf(old)) }
+
+// turnOf returns how far a round robin has come.
+func turnOf(p Picker) uint64 {
+	switch p := p.(type) {
+	case *wheel:
+		return p.next.Load()
+	case *stride:
+		return p.next.Load()
+	}
+	return 0
+}
+
+// nextAllowed goes on round for a member that the request may go to. The turns are used up, so that what would have fallen to
+// those avoided is shared by all others as their weights say, and not by the neighbours. When a few heavy ones are avoided
+// that might take long, so after some turns it takes any other.
+func nextAllowed(q Query, members []*Member, next *atomic.Uint64, slot func(turn uint64) int) *Member {
 	if len(q.Tried) < len(members) {
-		for turn := uint64(1); turn <= maxTurns; turn++ {
-			if m := members[slot(turn)]; !q.HasTried(m) {
+		for range maxTurns {
+			if m := members[slot(next.Add(1)-1)]; !q.Avoids(m) {
 				return m
 			}
 		}
 	}
-	first := slot(0)
+	return anyAllowed(q, members, slot(next.Load()))
+}
+
+// anyAllowed returns the first member from some place on that the request may go to, nil when there is none.
+func anyAllowed(q Query, members []*Member, first int) *Member {
 	for i := range members {
-		if m := members[(first+i)%len(members)]; !q.HasTried(m) {
+		if m := members[(first+i)%len(members)]; !q.Avoids(m) {
 			return m
 		}
 	}
@@ -162,10 +182,12 @@ func (s *stride) slot(n uint64) int {
 
 // Pick implements [Picker].
 func (s *stride) Pick(q Query) *Member {
-	at := s.next.Add(1) - 1
-	m := s.members[s.slot(at)]
-	if len(q.Tried) == 0 || !q.HasTried(m) {
+	m := s.members[s.slot(s.next.Add(1)-1)]
+	if !q.Avoids(m) {
 		return m
 	}
-	return pickUntried(q, s.members, func(turn uint64) int { return s.slot(at + turn) })
+	return nextAllowed(q, s.members, &s.next, s.slot)
 }
+
+// resume implements resumer.
+func (s *stride) resume(old Picker) { s.next.Store(turnOf(old)) }

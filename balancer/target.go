@@ -22,6 +22,12 @@ type Target struct {
 	// Weight is its share of the traffic, relative to the other targets', 1 to 65535. 0 means DefaultWeight; NoTraffic
 	// keeps the target in the pool without sending it anything. Other negative weights are errors.
 	Weight int
+	// Priority is the tier it belongs to: 0, the default, comes first. Targets of another tier get requests when all of those
+	// before it are out, take no traffic or were tried, or in part, when more than 29 % of their weight is out. Negative
+	// numbers are errors.
+	Priority int
+	// Zone is where the target is, such as a data centre; see Config.Zone. Default: nowhere.
+	Zone string
 }
 
 const (
@@ -77,6 +83,9 @@ func parseTargets(targets []Target) ([]parsed, error) {
 				Field:   fmt.Sprintf("Targets[%d].Weight %d", i, t.Weight),
 				Problem: fmt.Sprintf("must be 1 to %d, 0 for the default of %d, or NoTraffic", MaxWeight, DefaultWeight),
 			})
+		}
+		if t.Priority < 0 {
+			errs = append(errs, &ConfigError{Field: fmt.Sprintf("Targets[%d].Priority %d", i, t.Priority), Problem: "is negative; 0 is the first tier"})
 		}
 		field := fmt.Sprintf("Targets[%d].URL %q", i, t.URL)
 		u, key, problem := parseURL(t.URL)
