@@ -56,7 +56,7 @@ func (c *consistent) check() error {
 }
 
 // newTable returns a picker for a table that fill makes.
-func (c *consistent) newTable(members []*Member, fill func(claimants []claimant, slots int) []uint16) (Picker, error) {
+func (c *consistent) newTable(members []*Member, fill func(claimants []claimant, slots int) (owner, next []uint16)) (Picker, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -72,11 +72,14 @@ func (c *consistent) newTable(members []*Member, fill func(claimants []claimant,
 		t.sum += w
 		claimants[i] = claimant{id: hash(c.seed, []byte(m.key)), weight: w}
 	}
+	if c.loadFactor != 0 {
+		members[0].home.counting.Store(true) // there is one at least
+	}
 	slots := c.slots
 	if slots == 0 {
 		slots = defaultSlots
 	}
-	t.slots = fill(claimants, slots)
+	t.slots, t.next = fill(claimants, slots)
 	t.scratch.New = func() any { return new([scratchSize]byte) }
 	return t, nil
 }
@@ -99,6 +102,7 @@ type table struct {
 	weight  []float64
 	sum     float64
 	slots   []uint16 // indexes into members
+	next    []uint16 // who stands in; nil when nobody does in particular
 	missing Picker   // for requests without a key
 	scratch sync.Pool
 }
@@ -114,22 +118,37 @@ func (t *table) Pick(q Query) *Member {
 	}
 	bound := math.Inf(1)
 	if t.loadFactor != 0 {
-		bound = t.loadFactor * float64(t.members[0].home.inFlight.Load()+1) / t.sum
+		bound = t.loadFactor * float64(max(t.members[0].home.inFlight.Load(), 0)+1) / t.sum
 	}
-	at := h
+	s := below(h, len(t.slots))
+	first := int(t.slots[s])
+	if m := t.members[first]; !q.Avoids(m) && !t.full(first, bound) {
+		return m
+	}
+	if t.next != nil {
+		if i := int(t.next[s]); !q.Avoids(t.members[i]) && !t.full(i, bound) {
+			return t.members[i]
+		}
+	}
 	for range maxTurns {
-		i := t.slots[below(at, len(t.slots))]
-		if m := t.members[i]; !q.Avoids(m) && !t.full(int(i), bound) {
+		h = mix(h + golden) // a further choice of this key, for which all others make room evenly
+		i := int(t.slots[below(h, len(t.slots))])
+		if m := t.members[i]; !q.Avoids(m) && !t.full(i, bound) {
 			return m
 		}
-		at = mix(at + golden) // the next choice of this key, for which the others make room evenly
 	}
-	return anyAllowed(q, t.members, int(t.slots[below(h, len(t.slots))]))
+	for i := range t.members {
+		if i = (first + i) % len(t.members); !q.Avoids(t.members[i]) && !t.full(i, bound) {
+			return t.members[i]
+		}
+	}
+	return anyAllowed(q, t.members, first)
 }
 
 // full reports whether a member has its share, of what is in flight for each unit of weight, already.
 func (t *table) full(i int, bound float64) bool {
-	return !math.IsInf(bound, 1) && float64(t.members[i].inFlight.Load()) >= math.Ceil(bound*t.weight[i])
+	const rounding = 1e-9
+	return !math.IsInf(bound, 1) && float64(t.members[i].inFlight.Load()) >= math.Ceil(bound*t.weight[i]*(1-rounding))
 }
 
 // keyOf implements keyed.

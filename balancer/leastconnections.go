@@ -1,8 +1,10 @@
 package balancer
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // LeastConnections takes the target that would have the fewest requests in flight for its weight: the least of (in flight +
@@ -13,52 +15,37 @@ type LeastConnections struct{}
 
 // NewPicker implements [Algorithm]. It never fails.
 func (LeastConnections) NewPicker(members []*Member) (Picker, error) {
-	size := 1
-	for size < len(members) {
-		size *= 2
-	}
-	l := &least{
-		members: members, size: size, seats: make([]seat, len(members)),
-		all: make([]int32, 2*size), idle: make([]int32, 2*size),
-	}
-	for i := range l.all {
-		l.all[i], l.idle[i] = nobody, nobody
+	l := &least{members: members, seats: make([]seat, len(members)), all: newTournament(len(members))}
+	if slices.ContainsFunc(members, func(m *Member) bool { return m.weight.Load() != members[0].weight.Load() }) {
+		l.idle = newTournament(len(members))
 	}
 	for i, m := range members {
 		m.stand(standing{of: l, index: int32(i)}) // there are at most MaxTargets
 		s := &l.seats[i]
-		s.weight = max(m.weight.Load(), 1)
+		s.weight = float64(max(m.weight.Load(), 1))
 		s.load.Store(m.inFlight.Load())
-		l.sum += s.weight
 		l.play(int32(i))
 	}
 	return l, nil
 }
 
-const (
-	nobody = -1
-	// maxVisits bounds the search for a member that the request may go to, when slow start keeps it from many.
-	maxVisits = 256
-)
-
-// least keeps the members in two tournaments, whose winners are known at any time: one of all members, by load, and one of the
-// idle ones, by whose turn it is. A tournament is a tree in an array: node n has the children 2n and 2n+1, and holds the
-// better one of their members; the members themselves are in the nodes from size on.
+// least keeps the members in two tournaments: all of them, and the idle ones, unless all weights are equal. Then the best of
+// all is also the one of the idle ones whose turn it is, and idle is nil.
 type least struct {
 	members []*Member
-	size    int
-	sum     int64 // of the weights
 
 	mu        sync.Mutex
 	seats     []seat
-	all, idle []int32
+	all, idle tournament
 	clock     float64
+	warmSum   float64 // of the weights, as far as slow starts have come at warmAt
+	warmAt    time.Duration
 }
 
-// seat is what a tournament knows of a member.
+// seat is what is known of a member.
 type seat struct {
 	load   atomic.Int64 // in flight, as last looked at; written under the lock
-	weight int64
+	weight float64
 	turn   float64 // the clock at which it has had its share; the clock goes by 1 in as many picks as the weights' sum
 }
 
@@ -67,18 +54,19 @@ func (l *least) Pick(q Query) *Member {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := search{least: l, q: q}
-	i := s.best(l.all, 1)
+	i := s.best(l.all, 1).who
 	if i == nobody {
 		return nil
 	}
-	if l.seats[i].load.Load() == 0 {
-		if other := s.best(l.idle, 1); other != nobody {
-			i = other
+	at := &l.seats[i]
+	if l.idle != nil && at.load.Load() == 0 {
+		if other := s.best(l.idle, 1).who; other != nobody {
+			i, at = other, &l.seats[other]
 		}
 	}
-	m, at := l.members[i], &l.seats[i]
+	m := l.members[i]
 	l.clock = max(l.clock, at.turn)
-	at.turn = l.clock + 1/float64(at.weight)
+	at.turn = l.clock + 1/at.weight
 	at.load.Store(m.inFlight.Load() + 1) // the pool will count it so; until then nobody else shall take it for idle
 	l.play(i)
 	return m
@@ -96,41 +84,18 @@ func (l *least) refresh(i int32) {
 	l.play(i)
 }
 
-// play has both tournaments played again where member i takes part.
+// play has the tournaments played again where member i takes part.
 func (l *least) play(i int32) {
-	n := l.size + int(i)
-	l.all[n] = i
-	if l.idle[n] = i; l.seats[i].load.Load() > 0 {
-		l.idle[n] = nobody
+	s := &l.seats[i]
+	load := s.load.Load()
+	l.all.put(i, player{rank: float64(load+1) / s.weight, turn: s.turn, who: i})
+	switch {
+	case l.idle == nil:
+	case load == 0:
+		l.idle.put(i, player{turn: s.turn, who: i})
+	default:
+		l.idle.put(i, player{who: nobody})
 	}
-	for n /= 2; n > 0; n /= 2 {
-		l.all[n] = l.better(l.all[2*n], l.all[2*n+1])
-		l.idle[n] = l.sooner(l.idle[2*n], l.idle[2*n+1])
-	}
-}
-
-// better returns the one of two with the lesser load for its weight.
-func (l *least) better(a, b int32) int32 {
-	if a == nobody || b == nobody {
-		return max(a, b)
-	}
-	x, y := &l.seats[a], &l.seats[b]
-	ofX, ofY := (x.load.Load()+1)*y.weight, (y.load.Load()+1)*x.weight
-	if ofX < ofY || ofX == ofY && x.turn <= y.turn {
-		return a
-	}
-	return b
-}
-
-// sooner returns the one of two whose turn it is.
-func (l *least) sooner(a, b int32) int32 {
-	if a == nobody || b == nobody {
-		return max(a, b)
-	}
-	if l.seats[a].turn <= l.seats[b].turn {
-		return a
-	}
-	return b
 }
 
 // search looks for the best member that a request may go to.
@@ -141,27 +106,27 @@ type search struct {
 	visits int
 }
 
-// best returns that of the part of a tournament below node n, or nobody. Only where the winner is avoided it has to look
-// further down.
-func (s *search) best(tree []int32, n int) int32 {
-	winner := tree[n]
-	if winner == nobody || !s.avoids(winner) {
+// maxVisits bounds the search when slow start keeps the request from many members.
+const maxVisits = 256
+
+// best returns the best of those below node n of a tournament. Only where the winner is avoided it has to look further down.
+func (s *search) best(t tournament, n int) player {
+	winner := t[n]
+	if winner.who == nobody || !s.avoids(winner.who) {
 		return winner
 	}
-	if n >= s.size {
-		return nobody
+	if 2*n >= len(t) {
+		return player{who: nobody}
 	}
-	left, right := s.best(tree, 2*n), s.best(tree, 2*n+1)
-	if s.isIdle(tree) {
-		return s.sooner(left, right)
+	left, right := s.best(t, 2*n), s.best(t, 2*n+1)
+	if right.beats(&left) {
+		return right
 	}
-	return s.better(left, right)
+	return left
 }
 
-func (s *search) isIdle(tree []int32) bool { return &tree[0] == &s.idle[0] }
-
 // avoids is Query.Avoids, but for slow start: a member that is new has nothing in flight, and would be the best for every
-// request it may get. So it may get fewer: as many as are its due in relation to those that are warm.
+// request it may get. So it may get fewer: as many as are its due.
 func (s *search) avoids(i int32) bool {
 	m := s.members[i]
 	if len(s.q.Tried) > 0 && s.q.HasTried(m) {
@@ -177,6 +142,69 @@ func (s *search) avoids(i int32) bool {
 	if share >= 1 {
 		return false
 	}
-	due := float64(s.seats[i].weight) / float64(s.sum)
-	return s.q.chance(m) >= min(1, share*due/(1-share))
+	return s.q.chance(m) >= min(1, share*s.seats[i].weight/s.warm(s.q.at)/(1-share))
+}
+
+// warm returns the sum of the weights as far as slow starts have come.
+func (l *least) warm(at time.Duration) float64 {
+	if elapsed := at - l.warmAt; l.warmAt == 0 || elapsed > l.members[0].home.slowStart/100 {
+		l.warmAt, l.warmSum = at, 0
+		for i, m := range l.members {
+			l.warmSum += m.warmth(at) * l.seats[i].weight
+		}
+	}
+	return l.warmSum
+}
+
+// tournament finds the best of some players again whenever one of them has changed. It is a tree in an array, whose root is
+// node 1: node n holds the better one of the nodes 2n and 2n+1, and the players themselves are in the second half.
+type tournament []player
+
+// player is a member in a tournament, or nobody.
+type player struct {
+	rank float64 // the lowest wins, and among equals the lowest turn
+	turn float64
+	who  int32
+}
+
+const nobody = -1
+
+func newTournament(n int) tournament {
+	size := 1
+	for size < n {
+		size *= 2
+	}
+	t := make(tournament, 2*size)
+	for i := range t {
+		t[i].who = nobody
+	}
+	return t
+}
+
+// put changes a player.
+func (t tournament) put(i int32, p player) {
+	n := len(t)/2 + int(i)
+	t[n] = p
+	for n /= 2; n > 0; n /= 2 {
+		winner := &t[2*n]
+		if other := &t[2*n+1]; other.beats(winner) {
+			winner = other
+		}
+		if t[n] == *winner {
+			return // and so it is further up
+		}
+		t[n] = *winner
+	}
+}
+
+func (p *player) beats(other *player) bool {
+	switch {
+	case p.who == nobody:
+		return false
+	case other.who == nobody:
+		return true
+	case p.rank != other.rank: //nolint:revive // quotients of the same numbers are the same
+		return p.rank < other.rank
+	}
+	return p.turn < other.turn
 }

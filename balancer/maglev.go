@@ -38,8 +38,8 @@ type preference struct {
 	next, skip uint64
 }
 
-// takeTurns lets the claimants take slots in turns.
-func takeTurns(claimants []claimant, slots int) []uint16 {
+// takeTurns lets the claimants take slots in turns. Nobody is next.
+func takeTurns(claimants []claimant, slots int) (owner, next []uint16) {
 	slots = primeFrom(slots)
 	size := uint64(slots)
 	queue := make([]preference, len(claimants)) // a heap by turn
@@ -52,17 +52,20 @@ func takeTurns(claimants []claimant, slots int) []uint16 {
 	for i := len(queue)/2 - 1; i >= 0; i-- {
 		sink(queue, i)
 	}
-	owner, taken := make([]uint16, slots), make([]bool, slots)
+	owner = make([]uint16, slots)
+	taken := make([]bool, slots)
 	for range slots {
 		p := &queue[0]
 		for taken[p.next] {
-			p.next = (p.next + p.skip) % size
+			if p.next += p.skip; p.next >= size {
+				p.next -= size
+			}
 		}
 		owner[p.next], taken[p.next] = p.owner, true
 		p.turn += p.interval
 		sink(queue, 0)
 	}
-	return owner
+	return owner, nil
 }
 
 // sink moves the entry at i of a heap down to where it belongs.

@@ -44,7 +44,8 @@ type Member struct {
 type home struct {
 	epoch     time.Time
 	slowStart time.Duration
-	inFlight  atomic.Int64 // at all members together
+	counting  atomic.Bool  // somebody wants to know
+	inFlight  atomic.Int64 // at all members together, since then
 
 	mu    sync.Mutex
 	empty chan struct{} // closed when a leaving member has nothing in flight any more; nil while nobody waits
@@ -110,7 +111,9 @@ func (m *Member) InFlight() int64 { return m.inFlight.Load() }
 
 func (m *Member) begin() {
 	m.inFlight.Add(1)
-	m.home.inFlight.Add(1)
+	if m.home.counting.Load() {
+		m.home.inFlight.Add(1)
+	}
 	m.total.Add(1)
 	m.changed()
 }
@@ -122,7 +125,9 @@ func (m *Member) undo() {
 }
 
 func (m *Member) leave() {
-	m.home.inFlight.Add(-1)
+	if m.home.counting.Load() {
+		m.home.inFlight.Add(-1)
+	}
 	if m.inFlight.Add(-1) == 0 && m.leaving.Load() {
 		m.home.mu.Lock()
 		if m.home.empty != nil {

@@ -7,8 +7,8 @@ import (
 )
 
 // PeakEWMA draws a few targets by chance, by weight, and takes the one that is expected to answer soonest: the time to the
-// first byte that it showed lately, times the requests it has in flight for its weight and one more. A slower answer counts
-// at once, faster ones by and by, as an exponentially weighted moving average. A request that failed, or was answered with
+// first byte that it showed lately, times the requests it has in flight for its weight and one more; slowness counts a little
+// more than in proportion, or a slow target would serve as a reserve and be the 99th percentile. A slower answer counts at once, faster ones by and by, as an exponentially weighted moving average. A request that failed, or was answered with
 // 500 or more, counts as one that took ten times as long as expected, and a second at least, so that failing fast attracts
 // nothing. An expectation fades: a target that was slow is tried again, by one request at first, when it has faded to what
 // the others show; nothing about a target keeps it from traffic for good. A new target gets one request until it has
@@ -64,49 +64,58 @@ type peakEWMA struct {
 
 // Pick implements [Picker].
 func (p *peakEWMA) Pick(q Query) *Member {
-	best := p.one(q)
-	if best == nil || len(p.members) == 1 {
-		return best
+	first := p.one(q)
+	if first == nil || len(p.members) == 1 {
+		return first
 	}
-	at := best.home.since(q.now())
-	cost := p.cost(best, at)
+	best := p.candidate(first, first.home.since(q.now()))
 	if n := len(p.members); n <= ewmaChoices {
 		start := below(p.next(), n)
 		for i := range n {
-			best, cost = p.better(q, best, cost, p.members[(start+i)%n], at)
+			p.compare(&q, &best, p.members[(start+i)%n])
 		}
-		return best
+		return best.m
 	}
 	for range ewmaChoices - 1 {
-		best, cost = p.better(q, best, cost, p.members[p.index(p.next())], at)
+		p.compare(&q, &best, p.members[p.index(p.next())])
 	}
-	return best
+	return best.m
 }
 
-// better returns m and its cost if that is clearly better, else best.
-func (p *peakEWMA) better(q Query, best *Member, cost float64, m *Member, at time.Duration) (*Member, float64) {
-	if m == best || q.Avoids(m) {
-		return best, cost
-	}
-	if c := p.cost(m, at); c < cost*ewmaMargin {
-		return m, c
-	}
-	return best, cost
+// candidate is a member at a time.
+type candidate struct {
+	m        *Member
+	at       time.Duration
+	expected float64 // nanoseconds
+	cost     float64
 }
 
-// cost is how long the request would take, in nanoseconds. A member that is not known costs nothing, as long as nobody waits
-// for it, and more than any that is known then.
-func (p *peakEWMA) cost(m *Member, at time.Duration) float64 {
+// compare makes m the best if it is clearly better: by what it costs, or by its latency and what it costs.
+func (p *peakEWMA) compare(q *Query, best *candidate, m *Member) {
+	if m == best.m || q.Avoids(m) {
+		return
+	}
+	c := p.candidate(m, best.at)
+	if c.cost < best.cost*ewmaMargin || c.cost < best.cost && c.expected < best.expected*ewmaMargin {
+		*best = c
+	}
+}
+
+// candidate returns what a request to m would cost. A member that is not known costs nothing, as long as nobody waits for it,
+// and more than any that is known then.
+func (p *peakEWMA) candidate(m *Member, at time.Duration) candidate {
+	c := candidate{m: m, at: at}
 	n := float64(m.inFlight.Load())
 	expected, known := m.latency.expect(at, n > 0)
 	switch {
 	case known:
-		return float64(expected) * (1 + n*p.mean/float64(max(m.weight.Load(), 1)))
-	case n == 0:
-		return 0
-	default:
-		return math.MaxInt64 * (1 + n)
+		c.expected = float64(expected)
+		c.cost = c.expected * math.Sqrt(math.Sqrt(c.expected)) * (1 + n*p.mean/float64(max(m.weight.Load(), 1)))
+	case n > 0:
+		c.expected = math.MaxInt64
+		c.cost = math.MaxFloat64 / math.MaxInt64 * (1 + n)
 	}
+	return c
 }
 
 // resume implements resumer.

@@ -11,7 +11,8 @@ import (
 // targets, in whatever order. A request without a key goes to the next target in turn.
 //
 // A ring has a fixed number of slots, and a key belongs to a slot. Each target claims slots in an order of its own, faster the
-// heavier it is, and a slot belongs to who claims it first. How many that are differs by chance: from the share that its
+// heavier it is, and a slot belongs to who claims it first; who claims it next is where its keys go when the first was
+// tried, is out, or in a slow start. How many that are differs by chance: from the share that its
 // weight gives a target by up to 15 %, with the default of Slots and up to 200 targets of about one weight. [Maglev] is more
 // exact, and moves more.
 type Ring struct {
@@ -42,44 +43,61 @@ func (r Ring) common() *consistent {
 	return &consistent{name: "Ring", key: r.Key, cookie: r.Cookie, loadFactor: r.LoadFactor, seed: r.Seed, slots: r.Slots}
 }
 
+// slot is who claimed a slot first and next, and when.
+type slot struct {
+	first, next     uint16
+	firstAt, nextAt float64
+}
+
 // claim gives each slot to the claimant that claims it first. The claims of one come in even intervals, which are the shorter
 // the heavier it is, at slots that depend on nobody else.
-func claim(claimants []claimant, slots int) []uint16 {
+func claim(claimants []claimant, slots int) (owner, next []uint16) {
 	const (
-		first = 4  // as many claims as there are slots, times this, leave 1 of 55 unclaimed
+		start = 4  // as many claims as there are slots, times this, leave 1 of 55 unclaimed
 		last  = 96 // leave one unclaimed in 1 of 1e36 rings
 	)
 	sum := 0.0
 	for _, c := range claimants {
 		sum += c.weight
 	}
-	owner, since := make([]uint16, slots), make([]float64, slots)
-	for i := range since {
-		since[i] = math.Inf(1)
+	ring := make([]slot, slots)
+	for i := range ring {
+		ring[i].firstAt, ring[i].nextAt = math.Inf(1), math.Inf(1)
 	}
 	claims := make([]uint64, len(claimants)) // made so far
 	left := slots
-	for end := float64(first); left > 0 && end <= last; end *= 1.25 {
+	for end := float64(start); left > 0 && end <= last; end *= 1.25 {
 		until := end * float64(slots) / sum
 		for i, c := range claimants {
-			start := unit(mix(c.id ^ root5))
+			who, offset := uint16(i), unit(mix(c.id^root5)) // a pool has at most MaxTargets
 			n := claims[i]
 			for ; ; n++ {
-				at := (float64(n) + start) / c.weight
+				at := (float64(n) + offset) / c.weight
 				if at >= until {
 					break
 				}
-				s := below(mix(c.id+n*golden), slots)
+				s := &ring[below(mix(c.id+n*golden), slots)]
 				switch {
-				case math.IsInf(since[s], 1):
-					left--
-				case since[s] <= at:
-					continue
+				case at < s.firstAt:
+					if math.IsInf(s.firstAt, 1) {
+						left--
+					} else {
+						s.next, s.nextAt = s.first, s.firstAt
+					}
+					s.first, s.firstAt = who, at
+				case at < s.nextAt && who != s.first:
+					s.next, s.nextAt = who, at
 				}
-				owner[s], since[s] = uint16(i), at // a pool has at most MaxTargets
 			}
 			claims[i] = n
 		}
 	}
-	return owner
+	owner, next = make([]uint16, slots), make([]uint16, slots)
+	for i, s := range ring {
+		owner[i], next[i] = s.first, s.next
+		if math.IsInf(s.nextAt, 1) {
+			next[i] = s.first
+		}
+	}
+	return owner, next
 }

@@ -1,0 +1,120 @@
+package balancer
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+func count(tb testing.TB, p *Pool, picks int, key bool) map[string]int {
+	tb.Helper()
+	got := map[string]int{}
+	for i := range picks {
+		q := Query{}
+		if key {
+			q.Request = &http.Request{Header: http.Header{"Key": {fmt.Sprint(i)}}}
+		}
+		m, err := p.Pick(q)
+		require.NoError(tb, err)
+		p.Done(m, policy.Outcome{Status: 200})
+		got[m.Target()]++
+	}
+	return got
+}
+
+// What health checks will do: a member that is out gets nothing, keeps what it has, and comes back slowly.
+func TestAvailability(t *testing.T) {
+	t.Parallel()
+	for _, a := range []Algorithm{RoundRobin{}, LeastConnections{}, Ring{Key: policy.ByHeader("Key")}} {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := NewPool(Config{
+				Targets: []Target{{URL: "http://a"}, {URL: "http://b"}, {URL: "http://c"}}, Algorithm: a, SlowStart: 10 * time.Second,
+			})
+			require.NoError(t, err)
+			b := p.state.Load().members[1]
+			before := count(t, p, 300, true)
+			held := b.total.Load()
+			require.True(t, p.setAvailable(b, false))
+			require.False(t, p.setAvailable(b, false))
+			require.NotContains(t, count(t, p, 300, true), "http://b")
+			require.Equal(t, held, b.total.Load())
+			require.NoError(t, p.SetTargets([]Target{{URL: "http://a"}, {URL: "http://b", Weight: 50}, {URL: "http://c"}}))
+			require.NotContains(t, count(t, p, 300, true), "http://b", "new weights do not bring it back")
+			require.NoError(t, p.SetTargets([]Target{{URL: "http://a"}, {URL: "http://b"}, {URL: "http://c"}}))
+
+			require.True(t, p.setAvailable(b, true))
+			require.True(t, p.Status()[1].Warming)
+			require.Less(t, count(t, p, 300, true)["http://b"], 30)
+			time.Sleep(10 * time.Second)
+			require.Equal(t, before["http://b"] > 0, count(t, p, 300, true)["http://b"] > 60)
+			require.False(t, p.setAvailable(newMember(parsed{}, p.home), false), "not one of the pool's")
+		})
+	}
+}
+
+// A tier, and a zone, hands over what the rest of it cannot carry, not all at once.
+func TestSpill(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		out  []int
+		want []float64 // of the first tier near, far, and of the second
+	}{
+		{nil, []float64{1, 0, 0}},
+		{[]int{0}, []float64{1, 0, 0}},                              // 3 of 4 near: 105 %
+		{[]int{0, 1}, []float64{0.7, 0.3, 0}},                       // 2 of 4 near
+		{[]int{0, 1, 2, 3}, []float64{0, 0.7, 0.3}},                 // 4 of 8 in the tier: 70 %
+		{[]int{0, 1, 2, 3, 4, 5}, []float64{0, 0.35, 0.65}},         // 2 of 8
+		{[]int{0, 1, 2, 3, 4, 5, 6, 7}, []float64{0, 0, 1}},         // none
+		{[]int{0, 1, 2, 3, 4, 5, 8, 9, 10}, []float64{0, 0.5, 0.5}}, // 35 % and 35 % have to carry it
+	} {
+		for _, key := range []bool{true, false} {
+			p, err := NewPool(Config{Targets: spillTargets(), Zone: "near", Algorithm: Ring{Key: policy.ByHeader("Key"), Slots: 1000}})
+			require.NoError(t, err)
+			members := p.state.Load().members
+			for _, i := range tt.out {
+				require.True(t, p.setAvailable(members[i], false))
+			}
+			const picks = 20_000
+			var got [3]float64
+			for target, n := range count(t, p, picks, key) {
+				for i, m := range members {
+					if m.Target() == target {
+						got[i/4] += float64(n) / picks
+					}
+				}
+			}
+			for i, want := range tt.want {
+				require.InDelta(t, want, got[i], 0.02, "%v out, group %d", tt.out, i)
+			}
+		}
+	}
+	p, err := NewPool(Config{Targets: spillTargets(), Algorithm: Ring{Key: policy.ByHeader("Key"), Slots: 100}})
+	require.NoError(t, err)
+	for _, m := range p.state.Load().members {
+		require.True(t, p.setAvailable(m, false))
+	}
+	_, err = p.Pick(Query{})
+	require.ErrorIs(t, err, ErrNoTarget)
+}
+
+// spillTargets are four near and four far ones in the first tier, and four in the second.
+func spillTargets() []Target {
+	var list []Target
+	for i := range 12 {
+		target := Target{URL: fmt.Sprintf("http://%d.test", i)}
+		switch i / 4 {
+		case 0:
+			target.Zone = "near"
+		case 2:
+			target.Priority = 1
+		}
+		list = append(list, target)
+	}
+	return list
+}
