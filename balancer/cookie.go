@@ -31,10 +31,10 @@ func (c *Cookie) problems() []string {
 	if !canonical.Token(c.Name) {
 		bad("Name %q: is not a cookie's name (RFC 6265 section 4.1.1); use letters, digits and hyphens, as in target", c.Name)
 	}
-	if c.Path != "" && (c.Path[0] != '/' || (&http.Cookie{Name: "x", Path: c.Path}).Valid() != nil) {
+	if c.Path != "" && (c.Path[0] != '/' || !cookieBytes(c.Path)) {
 		bad("Path %q: must begin with / and hold neither semicolons nor control characters", c.Path)
 	}
-	if c.Domain != "" && (&http.Cookie{Name: "x", Domain: c.Domain}).Valid() != nil {
+	if _, port, err := canonical.Host(c.Domain); c.Domain != "" && (err != nil || port != "") {
 		bad("Domain %q: is not a domain", c.Domain)
 	}
 	if c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < time.Second {
@@ -50,6 +50,16 @@ func (c *Cookie) problems() []string {
 		bad("SameSite %d: is not one of the modes of net/http", c.SameSite)
 	}
 	return found
+}
+
+// cookieBytes reports whether all bytes may stand in an attribute of a cookie (RFC 6265 section 4.1.1).
+func cookieBytes(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == ';' {
+			return false
+		}
+	}
+	return true
 }
 
 // with returns the cookie with a value, for the answer to r.

@@ -203,7 +203,7 @@ func (p *player) beats(other *player) bool {
 		return false
 	case other.who == nobody:
 		return true
-	case p.rank != other.rank: //nolint:revive // quotients of the same numbers are the same
+	case p.rank != other.rank: // quotients of the same numbers are the same
 		return p.rank < other.rank
 	}
 	return p.turn < other.turn

@@ -298,9 +298,9 @@ type checker interface{ check() error }
 // algorithmProblem makes a ConfigError of each problem of an algorithm.
 func algorithmProblem(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
-		var errs []error
-		for _, e := range joined.Unwrap() {
-			errs = append(errs, algorithmProblem(e))
+		errs := slices.Clone(joined.Unwrap())
+		for i, e := range errs {
+			errs[i] = algorithmProblem(e)
 		}
 		return errors.Join(errs...)
 	}
@@ -343,7 +343,8 @@ func (p *Pool) Pick(q Query) (*Member, error) {
 
 // hold draws by what slow start decides about a request.
 func (s *state) hold(q *Query, h *home) {
-	at := h.since(q.now())
+	q.Now = q.now()
+	at := h.since(q.Now)
 	if end := s.warm.Load(); end != 0 && at >= time.Duration(end) {
 		s.warm.CompareAndSwap(end, 0)
 		return
@@ -382,12 +383,10 @@ func (p *Pool) Status() []MemberStatus {
 		return nil
 	}
 	at := p.home.since(time.Now())
-	out := make([]MemberStatus, len(s.members))
-	for i, m := range s.members {
+	members := slices.Concat(s.members, p.drain())
+	out := make([]MemberStatus, len(members))
+	for i, m := range members {
 		out[i] = m.status(at)
-	}
-	for _, m := range p.drain() {
-		out = append(out, m.status(at))
 	}
 	return out
 }

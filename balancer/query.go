@@ -30,18 +30,18 @@ func (q Query) Avoids(m *Member) bool {
 }
 
 // heldBack reports whether slow start keeps the request from m.
-func (q *Query) heldBack(m *Member) bool {
+func (q Query) heldBack(m *Member) bool {
 	share := m.warmth(q.at)
 	return share < 1 && q.chance(m) >= share
 }
 
 // chance is a number in [0, 1) that is drawn once for each request and member.
-func (q *Query) chance(m *Member) float64 { return unit(mix(q.draw ^ m.id)) }
+func (q Query) chance(m *Member) float64 { return unit(mix(q.draw ^ m.id)) }
 
 // now returns q.Now, or the time.
-func (q *Query) now() time.Time {
+func (q Query) now() time.Time {
 	if q.Now.IsZero() {
-		q.Now = time.Now()
+		return time.Now()
 	}
 	return q.Now
 }
