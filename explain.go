@@ -321,6 +321,8 @@ func (d *describer) describe(h http.Handler, depth int) HandlerExplanation {
 			switch {
 			case s.Closed:
 				target.Skipped = "the upstream is closed"
+			case m.Draining:
+				target.Skipped = "it was removed, and ends what it has in flight"
 			case m.Weight == 0:
 				target.Skipped = "its weight gives it no traffic"
 			}

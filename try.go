@@ -67,12 +67,13 @@ func (t *try) next() *try {
 }
 
 func (t *try) begins(u *Upstream, c *proxy.Call, l transport.Limits, number int) {
-	t.up, t.call, t.limits, t.query = u, c, l, balancer.Query{Request: c.In, Tried: t.more.tried}
+	t.up, t.call, t.limits = u, c, l
 	t.Try = policy.Try{
 		Upstream: u.name, Number: number, Start: time.Now(),
 		// What holds when a plugin panics: that is not the target's fault.
 		Outcome: policy.Outcome{Canceled: true, Err: errAbandoned},
 	}
+	t.query = balancer.Query{Request: c.In, Tried: t.more.tried, Now: t.Start}
 	t.admitted, t.begun = t.admittedRoom[:0], t.begunRoom[:0]
 }
 
@@ -106,6 +107,9 @@ func (t *try) run(w http.ResponseWriter) result {
 	if wait, ok := t.more.afterAnswer(t, res); ok {
 		t.Status, t.Canceled, t.Err = res.StatusCode, false, nil
 		return result{again: true, wait: wait}
+	}
+	if cookie := t.up.pool.Cookie(t.query, m); cookie != nil {
+		t.call.SetCookie = cookie.String()
 	}
 	d := t.call.Deliver(w, res)
 	if t.Tunnel = d.Tunnel; d.Sent {

@@ -37,8 +37,12 @@ type UpstreamConfig struct {
 	// Targets are the servers, and Algorithm chooses among them; nil means balancer.RoundRobin{}.
 	Targets   []balancer.Target
 	Algorithm balancer.Algorithm
-	// Pool is used instead of Targets and Algorithm, where several upstreams share one. Close leaves it alone. It comes
-	// from balancer.NewPool; the zero Pool is an error.
+	// Zone and SlowStart are those of a [balancer.Config]: where the gateway is, and how long new targets are spared. Default:
+	// nowhere, and not at all.
+	Zone      string
+	SlowStart time.Duration
+	// Pool is used instead of Targets, Algorithm, Zone and SlowStart, where several upstreams share one. Close leaves it
+	// alone. It comes from balancer.NewPool; the zero Pool is an error.
 	Pool *balancer.Pool
 	// Admission is asked before each try, in this order: circuit breakers, limits on concurrency.
 	Admission []policy.Admission
@@ -103,8 +107,8 @@ type UpstreamConfig struct {
 // that breaks off after its head was sent breaks off the client's connection, by a panic with [http.ErrAbortHandler]; so
 // does a client that left, to whom nothing is written.
 //
-// A try that fails before the client got anything of an answer may be repeated at another target: see [policy.Retry] and
-// RetryBudget. There are no health checks yet.
+// Algorithm chooses the target of each try. One that fails before the client got anything of an answer may be repeated at another
+// target: see [policy.Retry] and RetryBudget. There are no health checks yet.
 //
 // A request that did not pass a [policy.Entry] passes a default one here: without it clients could forge what upstreams
 // trust.
@@ -155,7 +159,8 @@ type UpstreamConfig struct {
 // WWW-Authenticate and Server-Timing stand beside what plugins prepared under these names, any other field of the target
 // replaces it. Date is the target's, or else net/http's; a Proxy-Status of the target is passed on as it is. Trailers that
 // a recipient would have had to know before the body, such as Set-Cookie, and those under the gateway's own names are
-// removed. Location and the other contents of fields are not rewritten.
+// removed. Location and the other contents of fields are not rewritten. Algorithms that keep clients at their targets by
+// cookies, such as balancer.Sticky, add a Set-Cookie of theirs; a cache outside must not store that.
 //
 // An Upstream is safe for concurrent use. It starts no goroutine before its first request. The zero Upstream, and a nil
 // one, answer 503.
@@ -290,18 +295,24 @@ func (c *UpstreamConfig) check() []error {
 // pool returns the pool c asks for, or what is wrong with that.
 func (c *UpstreamConfig) pool() (*balancer.Pool, error) {
 	if c.Pool == nil {
-		p, err := balancer.NewPool(balancer.Config{Targets: c.Targets, Algorithm: c.Algorithm})
+		p, err := balancer.NewPool(balancer.Config{Targets: c.Targets, Algorithm: c.Algorithm, Zone: c.Zone, SlowStart: c.SlowStart})
 		return p, renamed(err)
 	}
 	var errs []error
 	if len(c.Pool.Status()) == 0 { // a pool that NewPool made has targets for ever
 		errs = append(errs, errors.New("gateway: UpstreamConfig.Pool is the zero balancer.Pool, which has no targets; make it with balancer.NewPool"))
 	}
-	if len(c.Targets) > 0 {
-		errs = append(errs, errors.New("gateway: UpstreamConfig.Targets and Pool are both set; the targets of a shared pool are set there"))
-	}
-	if c.Algorithm != nil {
-		errs = append(errs, errors.New("gateway: UpstreamConfig.Algorithm and Pool are both set; the algorithm of a shared pool is set there"))
+	for _, field := range []struct {
+		name string
+		set  bool
+		what string
+	}{
+		{"Targets", len(c.Targets) > 0, "targets of a shared pool are"}, {"Algorithm", c.Algorithm != nil, "algorithm of a shared pool is"},
+		{"Zone", c.Zone != "", "zone of a shared pool is"}, {"SlowStart", c.SlowStart != 0, "slow start of a shared pool is"},
+	} {
+		if field.set {
+			errs = append(errs, fmt.Errorf("gateway: UpstreamConfig.%s and Pool are both set; the %s set there", field.name, field.what))
+		}
 	}
 	return c.Pool, errors.Join(errs...)
 }
@@ -346,7 +357,8 @@ func (u *Upstream) Name() string {
 type UpstreamStatus struct {
 	// Name is the name of the upstream.
 	Name string
-	// Targets are the targets of its pool, in the order they were configured.
+	// Targets are the targets of its pool, in the order they were configured, and behind them those that were removed and
+	// still work on requests.
 	Targets []balancer.MemberStatus
 	// InFlight is the number of requests it is working on.
 	InFlight int

@@ -171,6 +171,7 @@ func (c *Call) head(w http.ResponseWriter, res *transport.Answer, trailers bool)
 	if connection := res.Header.Values("Connection"); nominates(connection) {
 		res.Header = withoutNominated(res.Header, connection)
 	}
+	c.addCookie(h)
 	length := fieldsOf(h, res)
 	if res.ContentLength >= 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified {
 		h["Content-Length"] = lengthField(res.ContentLength, length)
@@ -185,6 +186,13 @@ func (c *Call) head(w http.ResponseWriter, res *transport.Answer, trailers bool)
 	c.Detach(w)
 	c.send(w)
 	w.WriteHeader(res.StatusCode)
+}
+
+// addCookie puts SetCookie beside what plugins prepared.
+func (c *Call) addCookie(h http.Header) {
+	if c.SetCookie != "" {
+		h["Set-Cookie"] = append(slices.Clip(h["Set-Cookie"]), c.SetCookie)
+	}
 }
 
 // fieldsOf puts the fields of an answer into the header h of ours, but for those of one connection. It returns the lines of its

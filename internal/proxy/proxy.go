@@ -58,6 +58,8 @@ type Call struct {
 	Exchange *policy.Exchange
 	// Forward is how the route wants its upstream request made. It is never nil.
 	Forward *policy.Forward
+	// SetCookie is the gateway's own Set-Cookie for an answer that is passed on; empty for none.
+	SetCookie string
 
 	proxy     *Proxy
 	noForward policy.Forward // what Forward points to when the route does not say

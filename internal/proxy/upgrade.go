@@ -171,6 +171,7 @@ func (c *Call) switchOver(w http.ResponseWriter, res *transport.Answer) Delivery
 	}
 	h := w.Header()
 	res.Header = withoutNominated(res.Header, res.Header.Values("Connection"))
+	c.addCookie(h)
 	fieldsOf(h, res)
 	delete(h, "Content-Length")
 	h["Connection"], h[upgradeField] = []string{upgradeField}, []string{c.upgrade}
