@@ -41,7 +41,8 @@ type builder struct {
 	order     []PluginType
 	handlers  map[*service]*gateway.Upstream
 	pools     map[poolKey]*balancer.Pool
-	bad       map[*upstream]bool     // reported
+	bad       map[*upstream]bool // reported
+	balancing map[*upstream]balancing
 	places    map[string]*routePlace // by the name of the route
 }
 
@@ -146,6 +147,7 @@ func (b *builder) problem(n *node, err error) {
 // buildServices makes an upstream of each service that has a route.
 func (b *builder) buildServices() {
 	b.handlers, b.pools, b.bad = map[*service]*gateway.Upstream{}, map[poolKey]*balancer.Pool{}, map[*upstream]bool{}
+	b.balancing = map[*upstream]balancing{}
 	used := map[*service]bool{}
 	for _, r := range b.in.routes {
 		if r.of != nil {
@@ -153,9 +155,7 @@ func (b *builder) buildServices() {
 		}
 	}
 	for _, up := range b.in.upstreams {
-		if up.Algorithm != "round-robin" {
-			b.d.notSupported(up.node.get("algorithm"), "algorithm "+up.Algorithm)
-		}
+		b.balancing[up] = b.balancingOf(up)
 		for _, t := range up.Targets {
 			if _, err := balancer.NewPool(balancer.Config{Targets: targetsOf(&upstream{Targets: []*target{{Target: t.Target, Weight: 1}}}, "http")}); err != nil {
 				b.d.fail(t.node.get("target"), "is no host, or host and port")
@@ -309,14 +309,14 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 		first = append(slices.Clone(targets), balancer.Target{URL: none.URL})
 		targets = append(targets, none)
 	}
-	p, err := balancer.NewPool(balancer.Config{Targets: first})
+	p, err := balancer.NewPool(balancer.Config{Targets: first, Algorithm: b.balancing[up].algorithm})
 	if err == nil {
 		err = p.SetTargets(targets)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: %w", up.Name, err)
 	}
-	key := fmt.Sprintf("pool %q %q", up.Name, scheme)
+	key := fmt.Sprintf("pool %q %q %s", up.Name, scheme, b.balancing[up].key)
 	if before, ok := b.kept(key).(*balancer.Pool); ok {
 		// Only in a gateway that serves this snapshot may the targets change; see Reloader.
 		p = before

@@ -76,7 +76,11 @@ func places() map[string]place {
 		},
 		"upstream": {
 			def: "upstream", base: fields{"name": "u.x", "targets": one(fields{"target": "a.x:1"})},
-			samples: fields{"client_certificate": someID, "name": "u.x", "algorithm": "round-robin", "host_header": "h.x", "targets": one(fields{"target": "b.x:1"})},
+			with: map[string]fields{
+				"hash_on":       {"hash_on_header": "x-a", "hash_on_cookie": "c", "hash_on_query_arg": "q", "hash_on_uri_capture": "u"},
+				"hash_fallback": {"hash_on": "header", "hash_on_header": "x-a", "hash_fallback_header": "x-b", "hash_on_cookie": "c", "hash_fallback_query_arg": "q", "hash_fallback_uri_capture": "u"},
+			},
+			samples: fields{"client_certificate": someID, "name": "u.x", "hash_on_cookie_path": "/p", "host_header": "h.x", "targets": one(fields{"target": "b.x:1"})},
 			around: func(f fields) map[string]any {
 				return fields{
 					"services": one(fields{"name": "s", "host": "u.x", "routes": one(fields{"paths": one("/")})}), "upstreams": one(f),

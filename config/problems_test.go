@@ -85,7 +85,7 @@ services:
   - {name: rate-limiting, config: {minute: 1, limit_by: header, header_name: "a b"}}
   - {name: request-termination, config: {status_code: 150, trigger: "a b"}}
 upstreams:
-- {name: u, algorithm: least-connections, targets: [{target: "a:b:c"}]}
+- {name: u, algorithm: least-connections, hash_on: header, hash_fallback: cookie, hash_on_cookie: "a b", targets: [{target: "a:b:c"}]}
 consumers:
 - {username: ann, acls: [{group: "a,b"}], keyauth_credentials: [{key: "has space"}]}
 plugins:
@@ -115,7 +115,9 @@ plugins:
 		`services[1].plugins[0].config.header_name: "a b" is not a header name`,
 		`services[1].plugins[1].config.status_code: 150 is informational`,
 		`services[1].plugins[1].config.trigger: found "a b": is not a header name`,
-		`upstreams[0].algorithm: found "least-connections": algorithm least-connections is not supported`,
+		`upstreams[0].algorithm: found "least-connections": does not look at hash_on; write consistent-hashing`,
+		`upstreams[0].hash_on: found "header": header needs hash_on_header`,
+		`upstreams[0].hash_on_cookie: found "a b": is not the name of a cookie`,
 		`upstreams[0].targets[0].target: found "a:b:c": is no host, or host and port`,
 		`consumers[0]: policy: Consumer.Groups[0] "a,b" has a comma`,
 		`consumers[0].keyauth_credentials[0]: auth: key 0 of consumer`,
@@ -231,7 +233,17 @@ func TestBadFiles(t *testing.T) {
 		"redirect unused":      {head + "routes: [{name: a, paths: [/], https_redirect_status_code: 400}]\n", []string{"routes[0].https_redirect_status_code: found 400: "}},
 		"bad host":             {head + "routes: [{name: a, hosts: [\"a b\"]}]\n", []string{`routes[0].hosts[0]: found "a b": `}},
 		"bad target":           {head + "services: [{name: s, host: u, routes: [{paths: [/]}]}]\nupstreams: [{name: u, targets: [{target: \"a b:80\"}]}]\n", []string{"a b"}},
-		"algorithm":            {head + "upstreams: [{name: u, algorithm: latency}]\n", []string{`upstreams[0].algorithm: found "latency": algorithm latency is not supported`}},
+		"algorithm":            {head + "upstreams: [{name: u, algorithm: fastest}]\n", []string{`upstreams[0].algorithm: found "fastest": `}},
+		"hashing of latency":   {head + "upstreams: [{name: u, algorithm: latency, hash_on: ip}]\n", []string{`upstreams[0].algorithm: found "latency": does not look at hash_on`}},
+		"hash input":           {head + "upstreams: [{name: u, hash_on: weather}]\n", []string{`upstreams[0].hash_on: found "weather": `}},
+		"hash on what":         {head + "upstreams: [{name: u, hash_on: query_arg, hash_fallback: uri_capture}]\n", []string{`upstreams[0].hash_on: found "query_arg": query_arg needs hash_on_query_arg`, `upstreams[0].hash_fallback: found "uri_capture": uri_capture needs hash_fallback_uri_capture`}},
+		"hash on a cookie":     {head + "upstreams: [{name: u, hash_on: cookie}]\n", []string{`upstreams[0].hash_on: found "cookie": cookie needs hash_on_cookie`}},
+		"hash on nothing":      {head + "upstreams: [{name: u, hash_fallback: ip}]\n", []string{`upstreams[0].hash_fallback: found "ip": has no hash_on to stand in for`}},
+		"hash twice":           {head + "upstreams: [{name: u, hash_on: ip, hash_fallback: ip}]\n", []string{`upstreams[0].hash_fallback: found "ip": is the same as hash_on`}},
+		"hash header twice":    {head + "upstreams: [{name: u, hash_on: header, hash_on_header: x-a, hash_fallback: header, hash_fallback_header: X-A}]\n", []string{`upstreams[0].hash_fallback: found "header": is the same as hash_on`}},
+		"hash on Host":         {head + "upstreams: [{name: u, hash_on: header, hash_on_header: host}]\n", []string{`upstreams[0].hash_on_header: found "host": is not a header name that can be hashed on`}},
+		"cookie and fallback":  {head + "upstreams: [{name: u, hash_on: cookie, hash_on_cookie: c, hash_fallback: ip}]\n", []string{`upstreams[0].hash_fallback: found "ip": never comes: who has no cookie gets one`}},
+		"cookie path":          {head + "upstreams: [{name: u, hash_on_cookie_path: app}, {name: v, hash_on_cookie_path: /a;b}]\n", []string{`upstreams[0].hash_on_cookie_path: found "app": should start with: /`, `upstreams[1].hash_on_cookie_path: found "/a;b": has a character`}},
 		"nobody":               {head + "consumers: [{tags: [x]}]\n", []string{"consumers[0]: a consumer needs a username or a custom_id"}},
 		"certificate":          {head + "certificates: [{cert: x, key: s3cret, snis: [{name: a}]}]\n", []string{"certificates[0]: certificate and key do not make a pair"}},
 		"anonymous":            {head + "plugins: [{name: key-auth, config: {anonymous: x}}]\n", []string{`plugins[0].config`, `anonymous "x" is no consumer`}},
@@ -368,7 +380,7 @@ func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	const file = `_format_version: "3.0"
 services: [{name: s, host: s.internal, routes: [{name: r, priority: 2, paths: [/r]}]}]
-upstreams: [{name: u, hash_on: ip}]
+upstreams: [{name: u, use_srv_name: true}]
 vaults: [{name: env, prefix: x}]
 plugins:
 - name: zipkin
@@ -379,7 +391,7 @@ plugins:
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{
 		"kong.yml:2:69: services[0].routes[0].priority: priority",
-		"kong.yml:3:32: upstreams[0].hash_on: hash_on",
+		"kong.yml:3:37: upstreams[0].use_srv_name: use_srv_name",
 		"kong.yml:4:9: vaults: vaults",
 		"kong.yml:6:9: plugins[0].name: plugin zipkin",
 		"kong.yml:7:52: plugins[1].config.redis: redis",

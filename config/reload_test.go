@@ -174,13 +174,13 @@ func TestReloadBad(t *testing.T) {
 		remaining--
 	}
 	for want, text := range map[string]string{
-		"kong.yml:3:":                          "_format_version: \"3.0\"\nservices:\n  - [\n",
-		"the file is empty":                    "",
-		"algorithm latency is not supported":   strings.Replace(reloadFile(20, "x", ""), "name: pool,", "name: pool, algorithm: latency,", 1),
-		"there is no service":                  reloadFile(20, "c.internal:80", "- {name: x, paths: [/x], service: none}\n"),
-		`found "a b:80": is no host`:           reloadFile(20, "a b:80", ""),
-		"larger than 10000 bytes":              reloadFile(20, "c.internal:80", strings.Repeat("#", 10_000)),
-		"at least one of methods, hosts, head": reloadFile(20, "c.internal:80", "- {name: x}\n"),
+		"kong.yml:3:":       "_format_version: \"3.0\"\nservices:\n  - [\n",
+		"the file is empty": "",
+		"hash_on: found \"cookie\": cookie needs": strings.Replace(reloadFile(20, "x", ""), "name: pool,", "name: pool, hash_on: cookie,", 1),
+		"there is no service":                     reloadFile(20, "c.internal:80", "- {name: x, paths: [/x], service: none}\n"),
+		`found "a b:80": is no host`:              reloadFile(20, "a b:80", ""),
+		"larger than 10000 bytes":                 reloadFile(20, "c.internal:80", strings.Repeat("#", 10_000)),
+		"at least one of methods, hosts, head":    reloadFile(20, "c.internal:80", "- {name: x}\n"),
 	} {
 		replace(t, name, text)
 		changed, err := r.Reload()

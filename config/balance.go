@@ -1,0 +1,141 @@
+package config
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// Values of algorithm, hash_on and hash_fallback.
+const (
+	algorithmRoundRobin = "round-robin"
+	algorithmHashing    = "consistent-hashing"
+	hashNone            = "none"
+	hashCookie          = "cookie"
+)
+
+// hashInput is a value of hash_on or hash_fallback, with the field that says more.
+type hashInput struct {
+	field, value string // hash_on: header
+	name         string // the field that names what is meant, such as hash_on_header; "" if the value says it all
+	text         string // of that
+	key          policy.Key
+}
+
+// hashInputs reads hash_on and hash_fallback.
+func (up *upstream) hashInputs() (on, fallback hashInput) {
+	return hashInputOf("hash_on", up.HashOn, up.HashOnHeader, up.HashOnCookie, up.HashOnQuery, up.HashOnCapture),
+		hashInputOf("hash_fallback", up.HashFallback, up.HashFallbackHeader, up.HashOnCookie, up.HashFallbackQuery, up.HashFallbackCapt)
+}
+
+func hashInputOf(field, value, header, cookie, query, capture string) hashInput {
+	in := hashInput{field: field, value: value}
+	switch value {
+	case "consumer":
+		in.key = policy.ByConsumer().Or(policy.ByCredential())
+	case "ip":
+		in.key = policy.ByClientAddress()
+	case "path":
+		in.key = policy.ByPath()
+	case "header":
+		in.name, in.text = field+"_header", header
+		in.key = policy.ByHeader(header)
+	case "query_arg":
+		in.name, in.text = field+"_query_arg", query
+		in.key = policy.ByQuery(query)
+	case "uri_capture":
+		in.name, in.text = field+"_uri_capture", capture
+		in.key = policy.ByPathValue(capture)
+	case hashCookie:
+		in.name, in.text = "hash_on_cookie", cookie
+		in.key = policy.ByCookie(cookie)
+	}
+	return in
+}
+
+// balancing is how an upstream chooses among its targets, and what distinguishes that from other ways for a reload.
+type balancing struct {
+	algorithm balancer.Algorithm
+	key       string
+}
+
+// balancingOf reads the algorithm of an upstream. What is wrong with its fields is reported.
+func (b *builder) balancingOf(up *upstream) balancing {
+	on, fallback := up.hashInputs()
+	if !b.checkHashing(up, on, fallback) {
+		b.bad[up] = true
+		return balancing{}
+	}
+	switch {
+	case on.value != hashNone: // which makes hashing of a round robin, as in Kong
+	case up.Algorithm == "least-connections":
+		return balancing{balancer.LeastConnections{}, up.Algorithm}
+	case up.Algorithm == "latency":
+		return balancing{balancer.PeakEWMA{}, up.Algorithm}
+	case up.Algorithm == algorithmHashing:
+		b.warnf(up.node.get("algorithm"), "the algorithm is %s, and hash_on is none: requests go round", algorithmHashing)
+		fallthrough
+	default:
+		return balancing{balancer.RoundRobin{}, algorithmRoundRobin}
+	}
+	ring := balancer.Ring{Slots: up.Slots}
+	for _, in := range []hashInput{on, fallback} {
+		switch {
+		case in.value == hashNone:
+		case in.value == hashCookie:
+			ring.Cookie = &balancer.Cookie{Name: in.text, Path: up.HashOnCookiePath, InsecureHTTP: true}
+		case ring.Key.Of == nil:
+			ring.Key = in.key
+		default:
+			ring.Key = ring.Key.Or(in.key)
+		}
+	}
+	return balancing{ring, fmt.Sprintf("%s %d %q %+v", algorithmHashing, up.Slots, ring.Key.Name, ring.Cookie)}
+}
+
+// checkHashing reports what is wrong with the fields about hashing.
+func (b *builder) checkHashing(up *upstream, on, fallback hashInput) bool {
+	good := true
+	bad := func(field, problem string) {
+		good = false
+		n := up.node.get(field)
+		if n == nil {
+			b.d.problems.add(up.node, "", field+" "+problem, "")
+			return
+		}
+		b.d.fail(n, problem)
+	}
+	for field, name := range map[string]string{"hash_on_header": up.HashOnHeader, "hash_fallback_header": up.HashFallbackHeader} {
+		if name != "" && policy.ByHeader(name).Err() != nil {
+			bad(field, "is not a header name that can be hashed on")
+		}
+	}
+	if up.HashOnCookie != "" && policy.ByCookie(up.HashOnCookie).Err() != nil {
+		bad("hash_on_cookie", "is not the name of a cookie")
+	}
+	if p := up.HashOnCookiePath; !strings.HasPrefix(p, "/") {
+		bad("hash_on_cookie_path", "should start with: /")
+	} else if strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c > '~' || c == ';' }) {
+		bad("hash_on_cookie_path", "has a character that no cookie's path can have")
+	}
+	for _, in := range []hashInput{on, fallback} {
+		if in.name != "" && in.text == "" {
+			bad(in.field, fmt.Sprintf("%s needs %s", in.value, in.name))
+		}
+	}
+	switch {
+	case on.value == hashNone && fallback.value != hashNone:
+		bad("hash_fallback", "has no hash_on to stand in for")
+	case on.value == hashCookie && fallback.value != hashNone:
+		bad("hash_fallback", "never comes: who has no cookie gets one")
+	case on.value != hashNone && on.value == fallback.value && http.CanonicalHeaderKey(on.text) == http.CanonicalHeaderKey(fallback.text):
+		bad("hash_fallback", "is the same as hash_on")
+	}
+	if on.value != hashNone && up.Algorithm != algorithmHashing && up.Algorithm != algorithmRoundRobin {
+		bad("algorithm", "does not look at hash_on; write consistent-hashing")
+	}
+	return good
+}
