@@ -15,6 +15,7 @@ const (
 	algorithmHashing    = "consistent-hashing"
 	hashNone            = "none"
 	hashCookie          = "cookie"
+	hashPath            = "path"
 )
 
 // hashInput is a value of hash_on or hash_fallback, with the field that says more.
@@ -38,7 +39,7 @@ func hashInputOf(field, value, header, cookie, query, capture string) hashInput 
 		in.key = policy.ByConsumer().Or(policy.ByCredential())
 	case "ip":
 		in.key = policy.ByClientAddress()
-	case "path":
+	case hashPath:
 		in.key = policy.ByPath()
 	case "header":
 		in.name, in.text = field+"_header", header
