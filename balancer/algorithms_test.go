@@ -35,6 +35,14 @@ func algorithms() map[string]balancer.Algorithm {
 	}
 }
 
+// skipWithRace skips tests on one goroutine that take long.
+func skipWithRace(t *testing.T) {
+	t.Helper()
+	if race.Enabled {
+		t.Skip("it counts, on one goroutine: the race detector finds nothing, and takes a minute")
+	}
+}
+
 // small makes the tables of those that have one quick to fill.
 func small(a balancer.Algorithm) balancer.Algorithm {
 	switch a := a.(type) {
@@ -93,6 +101,7 @@ func shares(tb testing.TB, p *balancer.Pool, picks int, query func(i int) balanc
 // The share of each target in a million picks is within 2 % of what its weight says, for Ring within 15 %.
 func TestShares(t *testing.T) {
 	t.Parallel()
+	skipWithRace(t)
 	const picks = 1_000_000
 	r := rand.New(rand.NewPCG(7, 7))
 	unequal := make([]int, 10)

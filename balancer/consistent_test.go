@@ -125,9 +125,7 @@ func TestRingMovesNothingElse(t *testing.T) {
 // Many targets, as the comments on Slots say.
 func TestManyTargets(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("four large tables")
-	}
+	skipWithRace(t)
 	byKey := keys(200_000)
 	for _, tt := range []struct {
 		name   string

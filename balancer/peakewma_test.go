@@ -69,6 +69,7 @@ func sum(counts map[string]int) (n int) {
 // load; with least connections it is not.
 func TestPeakEWMAAvoidsSlowTargets(t *testing.T) {
 	t.Parallel()
+	skipWithRace(t)
 	for _, n := range []int{2, 3, 10} {
 		for _, clients := range []int{2, 16, 64} {
 			synctest.Test(t, func(t *testing.T) {

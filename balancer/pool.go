@@ -38,8 +38,9 @@ type Config struct {
 // number of pools.
 type Algorithm interface {
 	// NewPicker returns a picker for the members, which all have a weight of at least 1 and number at least one. The
-	// pool calls it whenever the members or their weights change. The slice belongs to the picker. An error says what is
-	// wrong with the parameters of the algorithm.
+	// pool calls it whenever the members or their weights change, for each tier and zone by itself; an algorithm that is
+	// made of others calls theirs from within its own. The slice belongs to the picker. An error says what is wrong with
+	// the parameters of the algorithm.
 	NewPicker(members []*Member) (Picker, error)
 }
 

@@ -12,9 +12,8 @@ import (
 //
 // A ring has a fixed number of slots, and a key belongs to a slot. Each target claims slots in an order of its own, faster the
 // heavier it is, and a slot belongs to who claims it first; who claims it next is where its keys go when the first was
-// tried, is out, or in a slow start. How many that are differs by chance: from the share that its
-// weight gives a target by up to 15 %, with the default of Slots and up to 200 targets of about one weight. [Maglev] is more
-// exact, and moves more.
+// tried, is out, or in a slow start. How many slots a target has differs by chance from the share that its weight gives it:
+// by up to 15 %, with the default of Slots and up to 200 targets of about one weight. [Maglev] is more exact, and moves more.
 type Ring struct {
 	// Key tells requests apart; required, unless there is a Cookie. A fallback is written as policy.ByConsumer().Or(…).
 	Key policy.Key
@@ -25,7 +24,8 @@ type Ring struct {
 	// more, and the key's requests go to its next choice. At least 1, 1.25 is usual; with few requests in flight it then
 	// sends keys elsewhere often. 0 means no bound.
 	LoadFactor float64
-	// Slots is the size of the ring, 10 to 4194304. Default 131101: 256 KiB, and 10 ms to fill.
+	// Slots is the size of the ring, 10 to 4194304. Default 131101: half a MiB, and about 15 ms to fill whenever the
+	// targets change.
 	Slots int
 	// Seed goes into every hash. Gateways with one Seed agree; who does not know it cannot make keys that all belong to one
 	// target.
