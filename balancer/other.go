@@ -7,6 +7,8 @@ func (p *Pool) HasOther(tried []*Member) bool {
 	if p == nil {
 		return false
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	s := p.state.Load()
-	return s != nil && s.picker != nil && slices.ContainsFunc(s.members, func(m *Member) bool { return m.weight.Load() > 0 && !slices.Contains(tried, m) })
+	return s != nil && s.picker != nil && slices.ContainsFunc(available(s.members), func(m *Member) bool { return m.weight.Load() > 0 && !slices.Contains(tried, m) })
 }

@@ -269,3 +269,23 @@ func TestNoPickAfterDrained(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// Whether a request can go elsewhere is known without a pick.
+func TestHasOther(t *testing.T) {
+	t.Parallel()
+	p, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: "http://a.test"}, {URL: "http://b.test"}, {URL: "http://c.test", Weight: balancer.NoTraffic}}})
+	require.NoError(t, err)
+	var tried []*balancer.Member
+	for _, want := range []bool{true, true, false} {
+		require.Equal(t, want, p.HasOther(tried))
+		if m, err := p.Pick(balancer.Query{Tried: tried}); want {
+			require.NoError(t, err)
+			tried = append(tried, m)
+		} else {
+			require.ErrorIs(t, err, balancer.ErrNoTarget)
+		}
+	}
+	require.NoError(t, p.Close())
+	require.False(t, p.HasOther(nil))
+	require.False(t, (*balancer.Pool)(nil).HasOther(nil))
+}
