@@ -201,16 +201,19 @@ func (r *Reader) readTrailer(s Source) error {
 		s.Take(len(lineEnd))
 		return io.EOF
 	}
-	for {
+	const end = lineEnd + lineEnd
+	for searched := 0; ; {
 		pending := s.Buffered()
-		n := bytes.Index(pending, []byte(lineEnd+lineEnd)) + 2*len(lineEnd)
+		i := bytes.Index(pending[searched:], []byte(end))
+		n := searched + i + len(end)
 		switch {
-		case n < 2*len(lineEnd) && len(pending) <= r.MaxTrailer:
+		case i < 0 && len(pending) <= r.MaxTrailer:
+			searched = max(len(pending)-len(end)+1, 0)
 			if err := s.More(); err != nil {
 				return err
 			}
 			continue
-		case n < 2*len(lineEnd) || n > r.MaxTrailer:
+		case i < 0 || n > r.MaxTrailer:
 			return errTrailer
 		}
 		text := string(pending[:n])

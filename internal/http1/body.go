@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
@@ -17,12 +19,14 @@ import (
 type body struct {
 	x *exchange
 
+	closed atomic.Bool // for the handler
+
 	mu     sync.Mutex
 	left   int64 // negative when it is in chunks
 	chunks *chunked.Reader
+	begun  bool  // the handler reads it
 	ended  bool  // the end was read
 	err    error // why it cannot be read any further
-	closed bool
 }
 
 // begin readies the body: with a length, or in chunks when that is negative.
@@ -34,11 +38,15 @@ func (b *body) begin(length int64) {
 
 // Read implements [io.Reader].
 func (b *body) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed.Load() { // whoever reads it away may do so for long
 		return 0, http.ErrBodyReadAfterClose
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	b.begun = true
 	return b.read(p)
 }
 
@@ -78,17 +86,20 @@ func (b *body) read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// fail ends the body. When the client's side is broken, the request ends with it.
+// fail ends the body. When the client's side is broken, the request ends with it; that time is up for what nobody wants is no
+// sign of that.
 func (b *body) fail(err error) {
 	b.err = err
-	if c := b.x.c; !errors.Is(err, chunked.ErrMalformed) {
+	switch c := b.x.c; {
+	case b.closed.Load() && errors.Is(err, os.ErrDeadlineExceeded):
+	case !errors.Is(err, chunked.ErrMalformed):
 		b.x.cancel()
-	} else if c.origin != nil {
+	case c.origin != nil:
 		c.origin.Ambiguous()
 	}
 }
 
-// trailers gives the handler those that came. The error is [io.EOF] when they are in order.
+// trailers gives the handler those that came, unless the body is read away beside it. The error is [io.EOF] when they are in order.
 func (b *body) trailers() error {
 	text := b.chunks.Trailer()
 	for text != "" {
@@ -101,6 +112,9 @@ func (b *body) trailers() error {
 		if !ok || !canonical.Token(name) || !canonical.FieldValue(value) {
 			return fmt.Errorf("%w: a trailer is malformed", chunked.ErrMalformed)
 		}
+		if b.closed.Load() {
+			continue
+		}
 		r := b.x.r
 		if r.Trailer == nil {
 			r.Trailer = make(http.Header)
@@ -111,11 +125,9 @@ func (b *body) trailers() error {
 	return io.EOF
 }
 
-// Close implements [io.Closer]. What is unread then is read away behind the answer.
+// Close implements [io.Closer]. It waits for nobody. What is unread then is read away behind the answer.
 func (b *body) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
+	b.closed.Store(true)
 	return nil
 }
 
@@ -124,6 +136,8 @@ const (
 	drainBytes = 256 << 10
 	// drainTime bounds the wait for it behind the answer, when nobody has set a deadline.
 	drainTime = time.Second
+	// longAnswer is from where on an answer is long. One that is shorter fits in what the systems on the way take.
+	longAnswer = 16 << 10
 )
 
 // ending is how the body of a request ended.
@@ -147,22 +161,16 @@ func (x *exchange) settle() ending {
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()
-	b.closed = true
-	switch {
-	case b.ended:
-		return settled
-	case b.err != nil:
-		return unread
-	case waits || x.last || b.left > drainBytes:
+	b.closed.Store(true)
+	if !b.ended && b.err == nil && !waits && !x.last && b.left <= drainBytes {
+		x.boundRest()
+		b.drain()
+	}
+	if !b.ended {
 		return unread
 	}
-	x.boundRest()
-	b.drain()
-	if b.ended {
-		x.c.watch.end() // nothing is served that could be watched
-		return settled
-	}
-	return unread
+	x.c.watch.end() // it may have ended but now, and nothing is served that could be watched
+	return settled
 }
 
 // boundRest bounds the wait for what is left of the body, if nobody has.
@@ -183,33 +191,41 @@ func (b *body) drain() {
 	}
 }
 
-// drainBeside reads a request body away beside a long answer that the handler sends without having read it: a client that sends
-// all of it before it reads would never come to read.
+// drainBeside reads a request body away beside a long answer that the handler sends without having read any of it: a client that
+// sends all of it before it reads would never come to read. The handler cannot read it then: it would not get all of it.
 func (x *exchange) drainBeside() {
-	if x.fullDuplex || x.draining != nil || x.last || x.done.Load() || !x.body.mu.TryLock() {
+	if x.fullDuplex || x.draining != nil || x.last || max(x.written, x.length) < longAnswer || x.done.Load() || !x.body.mu.TryLock() {
 		return
 	}
 	defer x.body.mu.Unlock()
-	if b := &x.body; b.ended || b.err != nil || b.left > drainBytes {
+	b := &x.body
+	if b.ended || b.err != nil || b.left > drainBytes || b.begun && !b.closed.Load() {
 		return
 	}
+	b.closed.Store(true)
 	done := make(chan struct{})
 	x.draining = done
 	go func() {
 		defer close(done)
-		x.body.mu.Lock()
-		defer x.body.mu.Unlock()
-		x.body.drain()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.drain()
 	}()
 }
 
-// stopDraining has the handler's goroutine be the only one that reads.
-func (x *exchange) stopDraining() {
+// leaveBody has the handler's goroutine be the only one that reads.
+func (x *exchange) leaveBody() {
 	x.fullDuplex = true
-	if x.draining != nil {
+	b := &x.body
+	b.closed.Store(true)
+	if x.draining != nil || !b.mu.TryLock() {
 		_ = x.c.raw.SetReadDeadline(past()) // likewise
-		<-x.draining
+		if x.draining != nil {
+			<-x.draining
+		}
+		b.mu.Lock()
 	}
+	b.mu.Unlock()
 }
 
 // source is a conn as bodies are read from it.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"time"
 )
@@ -69,13 +70,11 @@ func (c *conn) serve(base context.Context) {
 				stack = stack[:runtime.Stack(stack, false)]
 				c.s.logf("http: panic serving %v: %v\n%s", c.remote, v, stack)
 			}
-			if gone = c.watch.isTaken(); gone {
-				c.stateHook(http.StateHijacked)
-			} else if x != nil {
+			if x != nil && !c.watch.isTaken() {
 				x.abort()
 			}
 		}
-		if !gone {
+		if !gone && !c.watch.isTaken() {
 			_ = c.raw.Close()
 			c.stateHook(http.StateClosed)
 		}
@@ -106,9 +105,8 @@ func (c *conn) serve(base context.Context) {
 			return
 		}
 		if !c.used && c.tls == nil && c.isPreface() {
-			if gone = c.handOver(&prefixed{c.raw, c.in[c.from:c.to]}); !gone {
-				c.refuse(errVersion)
-			}
+			c.stateHook(http.StateHijacked) // net/http has a new one
+			gone = c.handOver(&prefixed{c.raw, c.in[c.from:c.to]})
 			return
 		}
 		c.stateHook(http.StateActive)
@@ -125,12 +123,7 @@ func (c *conn) serve(base context.Context) {
 		x = c.newExchange(&h, start)
 		next := c.answer(x)
 		x = nil
-		switch {
-		case c.watch.isTaken():
-			gone = true
-			c.stateHook(http.StateHijacked)
-			return
-		case !next:
+		if !next { // or it was taken over
 			return
 		}
 		c.stateHook(http.StateIdle)
@@ -234,6 +227,9 @@ func (c *conn) stateHook(state http.ConnState) {
 	}
 }
 
+// arrivedTime is how long it may take to read what has arrived.
+const arrivedTime = 10 * time.Millisecond
+
 // await waits for the first byte of a request, and returns when it came. It reports false when there is none.
 func (c *conn) await() (time.Time, bool) {
 	now := time.Now()
@@ -247,15 +243,19 @@ func (c *conn) await() (time.Time, bool) {
 		}
 		c.from, c.to = 0, 0
 		c.watch.idle(now, d)
-		if c.s.closing.Load() && c.used { // the first request may be on its way
-			return now, false
+		err := os.ErrDeadlineExceeded
+		if !c.used || !c.s.closing.Load() { // the first request may be on its way
+			err = c.fill()
 		}
-		if err := c.fill(); err != nil {
+		if c.s.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+			c.watch.busy()                                         // so that nobody ends the wait once more
+			_ = c.raw.SetReadDeadline(time.Now().Add(arrivedTime)) // it fails on a closed connection only
+			err = c.fill()
+		}
+		if err != nil {
 			return now, false
 		}
 		now = time.Now()
-	} else if c.s.closing.Load() && c.used {
-		return now, false
 	}
 	c.watch.busy()
 	c.sent = false

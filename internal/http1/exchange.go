@@ -427,7 +427,10 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if x.done.Load() {
 		return nil, nil, errDone
 	}
-	x.stopDraining()
+	if c.watch.isTaken() {
+		return nil, nil, http.ErrHijacked
+	}
+	x.leaveBody()
 	if x.committed {
 		if err := x.FlushError(); err != nil {
 			return nil, nil, err
@@ -438,6 +441,8 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, http.ErrHijacked
 	}
 	_ = c.raw.SetDeadline(time.Time{}) // it fails on a closed connection only
+	c.s.forget(c)
+	c.stateHook(http.StateHijacked)
 	read := bytes.Clone(c.in[c.from:c.to])
 	c.from = c.to
 	in := bufio.NewReaderSize(&prefixed{c.raw, read}, max(inBytes, len(read)))
@@ -449,12 +454,7 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (x *exchange) SetReadDeadline(t time.Time) error { return x.c.watch.setReadDeadline(x, t) }
 
 // SetWriteDeadline is for [http.ResponseController].
-func (x *exchange) SetWriteDeadline(t time.Time) error {
-	if x.done.Load() {
-		return errDone
-	}
-	return x.c.raw.SetWriteDeadline(t)
-}
+func (x *exchange) SetWriteDeadline(t time.Time) error { return x.c.watch.setWriteDeadline(x, t) }
 
 // EnableFullDuplex is for [http.ResponseController]. Reading and writing never wait for each other here; with it, a request
 // body is not read away beside the answer, because the handler does so.

@@ -24,6 +24,7 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[*handover]struct{}
 	conns     map[*conn]struct{}
+	closed    bool // there are no new ones
 }
 
 // New returns a server for hs, which has a Handler and must not be changed any more. Listeners are served by Serve alone.
@@ -99,8 +100,15 @@ func isTemporary(err error) bool {
 func (s *Server) serve(base context.Context, raw net.Conn, others *handover) {
 	c := newConn(s, raw, others)
 	s.mu.Lock()
-	s.conns[c] = struct{}{}
+	closed := s.closed
+	if !closed {
+		s.conns[c] = struct{}{}
+	}
 	s.mu.Unlock()
+	if closed {
+		_ = raw.Close()
+		return
+	}
 	go c.serve(base)
 }
 
@@ -127,8 +135,8 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 }
 
-// close closes the listeners, and returns the connections there are.
-func (s *Server) close() []*conn {
+// close closes the listeners, and returns the connections there are, and whether a listener may yet have another.
+func (s *Server) close() (conns []*conn, more bool) {
 	s.mu.Lock()
 	s.closing.Store(true)
 	listeners := make([]*handover, 0, len(s.listeners))
@@ -136,16 +144,16 @@ func (s *Server) close() []*conn {
 		listeners = append(listeners, l)
 	}
 	s.mu.Unlock()
-	for _, l := range listeners { // what of them is accepted beside is refused by its own goroutine
+	for _, l := range listeners {
 		_ = l.Close()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	conns := make([]*conn, 0, len(s.conns))
+	conns = make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
 		conns = append(conns, c)
 	}
-	return conns
+	return conns, len(s.listeners) > 0
 }
 
 const (
@@ -163,8 +171,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		conns := s.close()
-		if len(conns) == 0 {
+		conns, more := s.close()
+		if len(conns) == 0 && !more {
 			return nil
 		}
 		for _, c := range conns {
@@ -182,7 +190,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Close closes the listeners and all connections that were not taken over.
 func (s *Server) Close() error {
-	for _, c := range s.close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	conns, _ := s.close()
+	for _, c := range conns {
 		_ = c.raw.Close()
 	}
 	return nil

@@ -157,16 +157,6 @@ func TestHijack(t *testing.T) {
 	})
 }
 
-// Behind a CONNECT that nobody has taken over nothing is read: it may be no HTTP.
-func TestConnect(t *testing.T) {
-	t.Parallel()
-	s := start(t, func(w http.ResponseWriter, r *http.Request) { say(w, r.Method) }, gate, nil)
-	c := rawtest.Dial(t, s.addr)
-	c.Send("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
-	require.Equal(t, strings.Replace(answered("CONNECT"), "\n", "\nConnection: close\n", 1), c.ReadAnswer("GET").Text())
-	c.ExpectEnd()
-}
-
 // What a handler sees of the server it sees in the context.
 func TestContext(t *testing.T) {
 	t.Parallel()
@@ -231,6 +221,7 @@ func TestTooLate(t *testing.T) {
 		require.Error(t, http.NewResponseController(late).Flush())
 		late.WriteHeader(500)
 		require.Error(t, http.NewResponseController(late).SetReadDeadline(time.Now()))
+		require.Error(t, http.NewResponseController(late).SetWriteDeadline(time.Now()))
 		_, _, err = http.NewResponseController(late).Hijack()
 		require.Error(t, err)
 		_, err = body.Read(make([]byte, 1))

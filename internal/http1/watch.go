@@ -68,14 +68,24 @@ func (w *watch) endIdle(before time.Time) {
 func (w *watch) setReadDeadline(x *exchange, t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if x.done.Load() { // later it would be another's
+	switch {
+	case x.done.Load(): // end comes later, and waits
 		return errDone
-	}
-	if w.whole {
+	case w.whole:
 		return nil
 	}
 	x.bounded.Store(!t.IsZero())
 	return w.c.raw.SetReadDeadline(t)
+}
+
+// setWriteDeadline bounds writes of the answer of x.
+func (w *watch) setWriteDeadline(x *exchange, t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x.done.Load() { // likewise
+		return errDone
+	}
+	return w.c.raw.SetWriteDeadline(t)
 }
 
 // begin says that a request is served whose body has been read, or that has none. Cancel is called when the client has left.
@@ -117,7 +127,8 @@ func (w *watch) tick() {
 	}
 }
 
-// read reads what comes behind the request, as much as there is room for, until the client leaves or the request ends.
+// read reads what comes behind the request, as much as there is room for, until the client leaves or the request ends. It takes
+// single bytes as net/http does, from which others tell that the answer is not out, unless it is known that nobody looks.
 func (w *watch) read(done chan struct{}) {
 	defer close(done)
 	c := w.c
@@ -125,7 +136,11 @@ func (w *watch) read(done chan struct{}) {
 		c.from, c.to = 0, 0
 	}
 	for c.to < len(c.in) {
-		n, err := c.raw.Read(c.in[c.to:])
+		most := len(c.in)
+		if c.origin == nil {
+			most = c.to + 1
+		}
+		n, err := c.raw.Read(c.in[c.to:most])
 		c.to += n
 		if err == nil {
 			continue
@@ -163,7 +178,7 @@ func (w *watch) takeOver() bool {
 	if w.taken.Swap(true) {
 		return false
 	}
-	w.whole = true // late deadlines of ours do not touch it
+	w.on, w.whole = false, true // late deadlines of ours do not touch it
 	if w.timer != nil {
 		w.timer.Stop()
 	}
