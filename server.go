@@ -131,8 +131,10 @@ func CheckServer(srv *http.Server) []string {
 //   - During a drain, requests that have come on idle connections, and first requests of new ones, are still served, with
 //     "Connection: close".
 //   - An answer that breaks off and would end with its connection, as to HTTP/1.0, ends with a reset.
-//   - srv.SetKeepAlivesEnabled has no effect; srv.Close ends connections of HTTP/1 only when Run returns. srv.BaseContext is called
-//     twice for each listener.
+//   - srv.Shutdown and srv.Close make Run drain and return, but do not wait for connections of HTTP/1: wait for Run.
+//     srv.SetKeepAlivesEnabled has no effect on them. srv.BaseContext is called twice for each listener, and srv.ConnState of a
+//     connection with TLS is told nothing before the handshake.
+//   - Behind CONNECT a connection is closed, unless a handler has taken it over.
 //
 // srv.Serve serves the gateway with net/http's server alone.
 func (g *Gateway) Run(ctx context.Context, srv *http.Server, ls ...net.Listener) error {

@@ -406,8 +406,15 @@ func (x *exchange) copyDirect(to io.ReaderFrom, src io.Reader) (int64, error) {
 		return 0, x.c.lost
 	}
 	rest := x.length - x.written
-	n, err := to.ReadFrom(&io.LimitedReader{R: src, N: rest})
-	x.written += n
+	part := &io.LimitedReader{R: src, N: rest}
+	whole, limited := src.(*io.LimitedReader)
+	if limited { // a file is recognised behind one, not behind two
+		part.R, part.N = whole.R, min(whole.N, rest)
+	}
+	n, err := to.ReadFrom(part)
+	if x.written += n; limited {
+		whole.N -= n
+	}
 	if err != nil {
 		return n, err // of src or of the connection: in either case the answer is not whole
 	}
