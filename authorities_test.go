@@ -340,13 +340,17 @@ func TestRotationUnderLoad(t *testing.T) {
 				data, err := os.ReadFile(next.issue("own", name).Cert)
 				require.NoError(t, err)
 				cert.write(string(data))
-				_, err = presented.GetClientCertificate(&tls.CertificateRequestInfo{}) // read it now, and not beside a handshake
-				require.NoError(t, err)
+				asked := &tls.CertificateRequestInfo{Version: tls.VersionTLS13, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}}
+				require.Eventually(t, func() bool { // while a handshake reads the file, others go on with what there was
+					c, err := presented.GetClientCertificate(asked)
+					return err == nil && c.Leaf != nil && c.Leaf.DNSNames[0] == name
+				}, 10*time.Second, time.Millisecond)
 			})
 			after(func() { file.hold(next) })
-			body, err := get()
-			require.NoError(t, err)
-			require.Contains(t, body, name, "a new connection presents the new certificate")
+			require.Eventually(t, func() bool { // likewise, over a connection of before
+				body, err := get()
+				return err == nil && body == name
+			}, 10*time.Second, time.Millisecond, "a new connection presents the new certificate")
 			after(func() { clients.hold(next) })
 			old, next = next, old
 		}
