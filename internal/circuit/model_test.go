@@ -176,23 +176,46 @@ func (m *model) observe(o observation) {
 	m.n = n + 1
 }
 
-func (m *model) judge() {
-	var calls, failed, slow int
-	for _, o := range m.seen[:m.n] { // all are young enough: one was just observed
+// sums counts what is not too old now.
+func (m *model) sums() circuit.Counts {
+	var sum circuit.Counts
+	part := m.s.Window / circuit.Buckets
+	for _, o := range m.seen[:m.n] {
+		if o.at/part <= m.now/part-circuit.Buckets {
+			continue
+		}
 		for _, is := range []struct {
 			so bool
-			n  *int
-		}{{o.counts, &calls}, {o.failed, &failed}, {o.slow, &slow}} {
+			n  *uint64
+		}{{o.counts, &sum.Calls}, {o.failed, &sum.Failed}, {o.slow, &sum.Slow}} {
 			if is.so {
 				*is.n++
 			}
 		}
 	}
-	calls = max(calls, failed)
-	over := func(n int, rate float64) bool { return rate > 0 && n > 0 && float64(n)/float64(calls) >= rate }
-	if calls >= int(m.s.Minimum) && (over(failed, m.s.FailureRate) || over(slow, m.s.SlowRate)) {
+	return sum
+}
+
+func (m *model) judge() {
+	sum := m.sums()
+	calls := max(sum.Calls, sum.Failed)
+	over := func(n uint64, rate float64) bool { return rate > 0 && n > 0 && float64(n)/float64(calls) >= rate }
+	if calls >= uint64(m.s.Minimum) && (over(sum.Failed, m.s.FailureRate) || over(sum.Slow, m.s.SlowRate)) {
 		m.open()
 	}
+}
+
+// failures returns how many there are in a row.
+func (m *model) failures() int {
+	for _, c := range m.calls {
+		if c.fresh {
+			return 0
+		}
+	}
+	if m.good {
+		return 0
+	}
+	return m.row
 }
 
 func (m *model) open() {
@@ -228,7 +251,7 @@ func (n *node) check(t require.TestingT) {
 	waiting, successes := n.c.Probing()
 	since, _ := n.c.Since()
 	same := n.m.state == n.c.State() && n.m.period == int(n.c.Period()) && n.m.since == since &&
-		n.m.successes == int(successes) && waiting <= n.m.s.Probes
+		n.m.successes == int(successes) && waiting <= n.m.s.Probes && n.m.failures() == int(n.c.Row()) && n.m.sums() == n.c.Counts(n.m.now)
 	switch n.m.state {
 	case circuit.HalfOpen:
 		same = same && n.m.waiting() == int(waiting)
@@ -344,7 +367,7 @@ func walk(t *testing.T, s circuit.Settings, depth int) int {
 			if idle >= 0 {
 				try(n, func(n *node) { n.begin(t, idle) })
 			}
-			for _, d := range []time.Duration{1, 2, 10} {
+			for _, d := range []time.Duration{1, 2, 9} {
 				try(n, func(n *node) { n.m.now += d })
 			}
 		}
@@ -364,7 +387,7 @@ func TestAnySize(t *testing.T) {
 		s := circuit.Settings{
 			Consecutive: rapid.Uint32Range(0, 4).Draw(t, "consecutive"), FailureRate: rate("failure rate"), SlowRate: rate("slow rate"),
 			Minimum: rapid.Uint32Range(1, 6).Draw(t, "minimum"), Window: 10 * rapid.SampledFrom([]time.Duration{1, 7}).Draw(t, "part"),
-			OpenFor: 3, MaxOpenFor: 10, Probes: rapid.Uint32Range(1, 4).Draw(t, "probes"), Successes: rapid.Uint32Range(1, 5).Draw(t, "successes"),
+			OpenFor: rapid.SampledFrom([]time.Duration{1, 3, 15}).Draw(t, "open for"), MaxOpenFor: rapid.SampledFrom([]time.Duration{15, 50}).Draw(t, "at most"), Probes: rapid.Uint32Range(1, 4).Draw(t, "probes"), Successes: rapid.Uint32Range(1, 5).Draw(t, "successes"),
 			ProbeTimeout: 9,
 		}
 		n := node{c: circuit.New(s), m: model{s: s}}
@@ -377,7 +400,7 @@ func TestAnySize(t *testing.T) {
 			}
 			switch live := n.m.calls[i].live; rapid.IntRange(0, 3).Draw(t, "step") {
 			case 0:
-				n.m.now += time.Duration(rapid.IntRange(0, 6).Draw(t, "time"))
+				n.m.now += time.Duration(rapid.IntRange(0, 12).Draw(t, "time"))
 			case 1:
 				if live {
 					tickets[i] = n.c.Answered(n.m.now, tickets[i], r)
@@ -450,6 +473,14 @@ func TestTable(t *testing.T) {
 		now += 100
 		fail(&c, now, 3)
 		require.Equal(t, time.Duration(10), c.Wait(now))
+		long := s
+		long.OpenFor, long.MaxOpenFor = 400, 1000
+		c = circuit.New(long)
+		fail(&c, 0, 3)
+		call(&c, 400, 0)
+		call(&c, 400, 0)
+		fail(&c, 799, 3)
+		require.Equal(t, time.Duration(800), c.Wait(799), "it was open for longer than it was closed")
 	})
 
 	t.Run("late results of earlier periods", func(t *testing.T) {
@@ -517,13 +548,13 @@ func TestTable(t *testing.T) {
 			require.Zero(t, c.Counts(300))
 		}
 		s := s
-		s.FailureRate, s.Minimum, s.Consecutive = 0.1, 30, 0
+		s.FailureRate, s.Minimum, s.Consecutive = 0.07, 100, 0
 		c := circuit.New(s)
-		for range 27 {
+		for range 93 {
 			call(&c, 0, 0)
 		}
-		fail(&c, 0, 3)
-		require.Equal(t, circuit.Open, c.State(), "3 of 30 are a tenth")
+		fail(&c, 0, 7)
+		require.Equal(t, circuit.Open, c.State(), "7 of 100 are 0.07 of them, which floating-point numbers deny")
 	})
 
 	t.Run("silent and slow probes", func(t *testing.T) {
