@@ -34,6 +34,8 @@ type Writer struct {
 	hooks  [inlineHooks]func(status int, h http.Header)
 	more   []func(status int, h http.Header) // those beyond the first four
 
+	onHijack func()
+
 	pending int // body bytes since the last flush, up to bufferedBytes
 	watch   watch
 }
@@ -79,6 +81,21 @@ func (w *Writer) OnHeader(f func(status int, h http.Header)) {
 		w.more = append(w.more, f)
 	}
 	w.nhooks++
+}
+
+// OnHijack registers f to run when a handler has taken the connection over
+// through w, before it gets it: the last sign of such a handler until it
+// returns. The function registered last runs first; the first one is kept
+// without allocating. The call does nothing when f is nil or that has happened.
+func (w *Writer) OnHijack(f func()) {
+	if f == nil || w.hijacked {
+		return
+	}
+	if before := w.onHijack; before != nil {
+		w.onHijack = func() { f(); before() }
+		return
+	}
+	w.onHijack = f
 }
 
 // Status returns the status of the final response head, 0 before it was sent.
@@ -308,6 +325,10 @@ func (w *Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err == nil {
 		w.hijacked = true
 		w.watch.stop() // deadlines are the new owner's
+		if f := w.onHijack; f != nil {
+			w.onHijack = nil
+			f()
+		}
 	}
 	return conn, rw, err
 }

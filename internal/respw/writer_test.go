@@ -1,8 +1,10 @@
 package respw_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -342,4 +344,40 @@ type directWriter struct {
 func (w *directWriter) ReadFrom(src io.Reader) (int64, error) {
 	w.direct++
 	return io.Copy(&w.body, src)
+}
+
+// takenWriter is one whose connection can be taken over, if it wants to.
+type takenWriter struct {
+	plainWriter
+
+	err error
+}
+
+func (w *takenWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, w.err }
+
+func TestOnHijack(t *testing.T) {
+	t.Parallel()
+	under := &takenWriter{plainWriter: plainWriter{h: http.Header{}}, err: errors.New("not now")}
+	w := respw.Wrap(under)
+	var ran []int
+	for i := range 3 {
+		w.OnHijack(func() {
+			require.True(t, w.Hijacked())
+			ran = append(ran, i)
+		})
+	}
+	w.OnHijack(nil)
+	w.OnHeader(func(int, http.Header) { ran = append(ran, -1) })
+	_, _, err := w.Hijack()
+	require.ErrorIs(t, err, under.err)
+	require.Empty(t, ran)
+	under.err = nil
+	_, _, err = w.Hijack()
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 1, 0}, ran)
+	w.OnHijack(func() { ran = append(ran, 3) })
+	_, _, err = w.Hijack()
+	require.NoError(t, err)
+	w.WriteHeader(http.StatusOK)
+	require.Equal(t, []int{2, 1, 0}, ran, "once")
 }
