@@ -104,6 +104,8 @@ func (t *try) run(w http.ResponseWriter) result {
 	t.clean = len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && res.IsDirect()
 	defer func() { _ = res.Body.Close() }()
 	t.FirstByte = time.Since(t.sent)
+	t.Upload = min(t.call.Exchange.BodyWait(), t.FirstByte)
+	t.answered(res.StatusCode)
 	if wait, ok := t.more.afterAnswer(t, res); ok {
 		t.Status, t.Canceled, t.Err = res.StatusCode, false, nil
 		return result{again: true, wait: wait}
@@ -184,6 +186,15 @@ func (t *try) admit() (result, bool) {
 		return t.refuse(err), false
 	}
 	return result{}, true
+}
+
+// answered tells the admissions that want to know.
+func (t *try) answered(status int) {
+	for i, ticket := range t.admitted {
+		if w := t.up.watchers[i]; w != nil {
+			t.admitted[i] = w.Answered(ticket, policy.Outcome{Status: status, FirstByte: t.FirstByte, Upload: t.Upload})
+		}
+	}
 }
 
 // begin runs the hooks and returns the request to send.

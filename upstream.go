@@ -169,6 +169,7 @@ type Upstream struct {
 	pool      *balancer.Pool
 	ownsPool  bool
 	admission []policy.Admission
+	watchers  []policy.AnswerWatcher // those of admission at their places, or nil
 	retry     policy.Retry
 	budget    *retryBudget
 	timeouts  Timeouts
@@ -227,6 +228,10 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	}
 	if c.MaxUpgrades >= 0 {
 		u.upgrades = make(chan struct{}, cmp.Or(c.MaxUpgrades, defaultMaxUpgrades))
+	}
+	u.watchers = make([]policy.AnswerWatcher, len(u.admission))
+	for i, a := range u.admission {
+		u.watchers[i], _ = a.(policy.AnswerWatcher)
 	}
 	u.tries.New = func() any { return new(try) }
 	u.guarded = sync.OnceValue(func() http.Handler { // few need it

@@ -290,6 +290,15 @@ func (x *Exchange) SetIdentity(id Identity) {
 	x.identity = id
 }
 
+// BodyWait returns how long those who read the request body have waited for the client so far. It is 0 for a request without
+// one, and where no [Entry] watches it.
+func (x *Exchange) BodyWait() time.Duration {
+	if x == nil {
+		return 0
+	}
+	return x.body.wait()
+}
+
 // Identity returns who the caller is; the zero Identity when nobody authenticated.
 func (x *Exchange) Identity() Identity {
 	if x == nil {

@@ -14,11 +14,15 @@ type progressBody struct {
 	body    io.ReadCloser
 	control http.ResponseController
 	limit   time.Duration
-	armed   time.Time     // when the deadline was last set
-	rate    int           // bytes in a second; not positive: any
-	got     int64         // bytes so far
-	waited  time.Duration // for them
-	stream  bool          // an HTTP/2 stream or later
+	armed   time.Time // when the deadline was last set
+	rate    int       // bytes in a second; not positive: any
+	got     int64     // bytes so far
+	stream  bool      // an HTTP/2 stream or later
+
+	// How long the client was waited for, and since when it is, counted from made and 1 later, or 0: both are read while
+	// another goroutine may be in Read.
+	made          time.Time
+	waited, waits atomic.Int64
 
 	mu   sync.Mutex // for done and the deadline: a Read may be under way when the handler returns
 	done bool       // no deadline is to be set, or none any more
@@ -33,7 +37,7 @@ func newProgressBody(w http.ResponseWriter, r *http.Request, limit time.Duration
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	return &progressBody{body: r.Body, limit: limit, rate: rate, control: *http.NewResponseController(w), stream: r.ProtoMajor > 1, done: limit <= 0}
+	return &progressBody{made: time.Now(), body: r.Body, limit: limit, rate: rate, control: *http.NewResponseController(w), stream: r.ProtoMajor > 1, done: limit <= 0}
 }
 
 // bind puts the guard between r and its body.
@@ -49,13 +53,15 @@ func (b *progressBody) bind(r *http.Request) {
 func (b *progressBody) Read(p []byte) (int, error) {
 	b.touched.Store(true)
 	now := time.Now()
+	b.waits.Store(int64(now.Sub(b.made)) + 1)
 	if left := b.left(); b.stream || left < b.limit || now.Sub(b.armed) > b.limit/8 {
 		b.armed = now
 		b.set(now.Add(left), false)
 	}
 	n, err := b.body.Read(p)
 	b.got += int64(n)
-	b.waited += time.Since(now)
+	b.waited.Add(int64(time.Since(now)))
+	b.waits.Store(0)
 	switch {
 	case err == io.EOF:
 		b.ended.Store(true)
@@ -75,7 +81,7 @@ func (b *progressBody) left() time.Duration {
 	if b.rate <= 0 {
 		return b.limit
 	}
-	return min(b.limit, b.limit+time.Duration(b.got/int64(b.rate))*time.Second-b.waited)
+	return min(b.limit, b.limit+time.Duration(b.got/int64(b.rate))*time.Second-time.Duration(b.waited.Load()))
 }
 
 // set moves the deadline, unless that is over.
@@ -85,6 +91,19 @@ func (b *progressBody) set(t time.Time, last bool) {
 	if !b.done {
 		b.done = b.control.SetReadDeadline(t) != nil || last
 	}
+}
+
+// wait returns how long the client was waited for, up to now.
+func (b *progressBody) wait() time.Duration {
+	if b == nil {
+		return 0
+	}
+	// In this order a Read that ends meanwhile is left out, and not counted twice.
+	waits, waited := b.waits.Load(), time.Duration(b.waited.Load())
+	if waits != 0 && b.waits.Load() == waits {
+		waited += max(time.Since(b.made)-time.Duration(waits-1), 0)
+	}
+	return waited
 }
 
 // state reports whether nobody has read from the body, and whether somebody has read it to its end.

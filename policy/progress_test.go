@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -221,4 +222,47 @@ func TestClientThatDoesNotReadIsCut(t *testing.T) {
 	_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	require.NoError(t, err)
 	require.Error(t, <-failed)
+}
+
+// pausing is a body that a client sends a byte of every second.
+type pausing struct{ left int }
+
+func (p *pausing) Read(b []byte) (int, error) {
+	if p.left == 0 {
+		return 0, io.EOF
+	}
+	p.left--
+	time.Sleep(time.Second)
+	b[0] = 'x'
+	return 1, nil
+}
+
+// TestBodyWait: what is waited for the client is known at any time, and nothing else counts.
+func TestBodyWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		entry := policy.Must(policy.NewEntry(policy.EntryConfig{}))
+		serve := func(body io.Reader, h func(x *policy.Exchange, r *http.Request)) {
+			entry.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { h(policy.ExchangeFrom(r.Context()), r) })).
+				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", body))
+		}
+		serve(&pausing{3}, func(x *policy.Exchange, r *http.Request) {
+			time.Sleep(time.Minute)
+			require.Zero(t, x.BodyWait(), "nobody has waited")
+			b := make([]byte, 1)
+			_, _ = r.Body.Read(b)
+			time.Sleep(time.Minute)
+			require.Equal(t, time.Second, x.BodyWait())
+			go func() { _, _ = r.Body.Read(b) }()
+			time.Sleep(500 * time.Millisecond)
+			require.Equal(t, 1500*time.Millisecond, x.BodyWait(), "while somebody waits")
+			synctest.Wait()
+			time.Sleep(time.Minute)
+			_, _ = io.ReadAll(r.Body)
+			require.Equal(t, 3*time.Second, x.BodyWait())
+		})
+		serve(nil, func(x *policy.Exchange, _ *http.Request) { require.Zero(t, x.BodyWait()) })
+	})
+	var none *policy.Exchange
+	require.Zero(t, none.BodyWait())
 }

@@ -18,6 +18,9 @@ type Outcome struct {
 	// FirstByte is how long the head of the answer took, Duration how long the whole try took, both from when it was
 	// sent. FirstByte is 0 when no answer came.
 	FirstByte, Duration time.Duration
+	// Upload is how much of FirstByte was spent waiting for the client to send its request body, which is not the
+	// upstream's time. It is 0 where no [Entry] watches the body.
+	Upload time.Duration
 }
 
 // Try is one attempt to have a request answered by one target of an upstream.
@@ -61,4 +64,13 @@ type Ticket uint64
 type Admission interface {
 	Admit(ctx context.Context, upstream string) (Ticket, error)
 	Done(t Ticket, o Outcome)
+}
+
+// AnswerWatcher is an [Admission] that wants to know when an answer has begun: for a circuit breaker a stream of events is a
+// success hours before it ends. Answered is called at most once, between Admit and Done, when the head of the answer is
+// there. Of o Status, FirstByte and Upload are set. The ticket it returns stands for the try from then on; it is the one that
+// Done gets.
+type AnswerWatcher interface {
+	Admission
+	Answered(t Ticket, o Outcome) Ticket
 }
