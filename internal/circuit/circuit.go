@@ -41,7 +41,7 @@ const (
 // Ticket is a call that was admitted. It is passed back by value and holds no memory.
 type Ticket uint64
 
-// A Ticket holds the period it was admitted in above bit 32, the row of failures its answer began in below that, and:
+// A Ticket holds the period it was admitted in above bit 32, the row of failures its answer began in below that, and these.
 const (
 	probe    Ticket = 1 << iota // it has, or had, a place among the probes
 	answered                    // it was counted as a success when its answer began
@@ -54,6 +54,12 @@ const (
 
 // Probe reports whether the call was admitted as a probe.
 func (t Ticket) Probe() bool { return t&probe != 0 }
+
+// Settled reports whether End would change nothing for that result, in whatever state: an owner need not take its lock then.
+func (t Ticket) Settled(r Result) bool { return t&spent != 0 || t&answered != 0 && (r&Failed == 0 || r&Ignored != 0) }
+
+func (t Ticket) period() uint32 { return uint32(t >> periodShift) }
+func (t Ticket) row() uint32    { return uint32(t>>rowShift) & (1<<rowBits - 1) }
 
 // Settings say when a [Circuit] opens and closes. All must be set but the rules, of which 0 means that it is none. New
 // does not check them.
@@ -201,18 +207,18 @@ func (c *Circuit) Answered(now time.Duration, t Ticket, r Result) Ticket {
 
 // End says how a call went.
 func (c *Circuit) End(now time.Duration, t Ticket, r Result) {
-	if t&spent != 0 || !c.counts(t) {
+	if t.Settled(r) || !c.counts(t) {
 		return
 	}
 	now = c.at(now)
 	switch {
 	case r&Ignored != 0:
-		if c.state == HalfOpen && t&answered == 0 {
+		if c.state == HalfOpen {
 			c.leave()
 		}
 	case r&Failed != 0:
 		c.fail(now, t, r)
-	case t&answered == 0:
+	default:
 		c.succeed(now, r)
 	}
 }
@@ -220,8 +226,7 @@ func (c *Circuit) End(now time.Duration, t Ticket, r Result) {
 // counts reports whether what becomes of a call matters: it was admitted in this period, or as one of the probes that closed
 // the circuit.
 func (c *Circuit) counts(t Ticket) bool {
-	period := uint32(t >> periodShift)
-	return period == c.period || t&probe != 0 && c.state == Closed && period+1 == c.period
+	return t.period() == c.period || t&probe != 0 && c.state == Closed && t.period()+1 == c.period
 }
 
 // succeed counts a call that was not counted before.
@@ -255,9 +260,9 @@ func (c *Circuit) fail(now time.Duration, t Ticket, r Result) {
 	switch c.state {
 	case Closed:
 		n := counted(r)
-		if t&answered != 0 && uint32(t>>periodShift) == c.period {
+		if t&answered != 0 && t.period() == c.period {
 			n.Calls, n.Slow = 0, 0 // they were counted
-			if uint32(t>>rowShift)&(1<<rowBits-1) == c.rows {
+			if t.row() == c.rows {
 				c.good-- // it was one of them
 			}
 		}
