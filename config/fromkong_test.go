@@ -157,6 +157,10 @@ func places() map[string]place {
 			base:    fields{"minute": 60, "header_name": "x-a", "path": "/p"},
 			samples: fields{"second": 1, "hour": 100, "day": 100, "month": 100, "year": 100, "policy": "local"},
 		},
+		"breaker": {
+			with:    map[string]fields{"slow_rate": {"slow_after": 1}, "slow_after": {"slow_rate": 0.5}},
+			samples: fields{"failure_statuses": []any{429}},
+		},
 		"request-termination": {with: map[string]fields{"content_type": {"body": "b"}}, samples: fields{"content_type": "text/plain"}},
 	}
 	for _, t := range config.Builtin().Types() {

@@ -137,7 +137,7 @@ func (r *Registry) Types() []PluginType {
 	})
 }
 
-// Builtin returns a new Registry with the plugins of this module.
+// Builtin returns a new Registry with the plugins of this module: Kong's, and breaker, which Kong has not.
 func Builtin() *Registry {
 	r := &Registry{}
 	r.Add(PluginType{Name: "correlation-id", Priority: 100001, New: func() Schema { return &correlationID{} }, Unmatched: true})
@@ -145,6 +145,8 @@ func Builtin() *Registry {
 	r.Add(PluginType{Name: "acl", Priority: 950, New: func() Schema { return &accessList{} }, NoConsumer: true})
 	r.Add(PluginType{Name: "rate-limiting", Priority: 910, New: func() Schema { return &rateLimiting{} }})
 	r.Add(PluginType{Name: "request-termination", Priority: 2, New: func() Schema { return &requestTermination{} }})
+	// Around what fails, inside all that refuses.
+	r.Add(PluginType{Name: "breaker", Priority: 1, New: func() Schema { return &circuitBreaker{} }, NoConsumer: true})
 	return r
 }
 
