@@ -22,6 +22,7 @@ import (
 	"github.com/gatehouse-go/gateway/observe"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
+	"github.com/gatehouse-go/gateway/traffic/breaker"
 	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
 
@@ -40,6 +41,11 @@ func streamingPlugins(t *testing.T) map[string][]gateway.Plugin {
 	spent := gateway.Must(ratelimit.New(ratelimit.Config{Limits: []ratelimit.Limit{ratelimit.PerHour(1)}, Cost: func(*http.Request) int { return 2 }}))
 	triggered := gateway.Must(terminate.New(terminate.Config{Trigger: "X-Maintenance"}))
 	always := gateway.Must(terminate.New(terminate.Config{}))
+	closed := gateway.Must(breaker.New(breaker.Config{SlowRate: 1, SlowAfter: time.Hour, Fallback: always}))
+	tripped := gateway.Must(breaker.New(breaker.Config{Consecutive: 1, OpenFor: time.Hour}))
+	if ticket, err := tripped.Admit(t.Context(), ""); err == nil {
+		tripped.Done(ticket, policy.Outcome{Status: http.StatusInternalServerError})
+	}
 	return map[string][]gateway.Plugin{
 		"none":                        nil,
 		"observe":                     {observer},
@@ -52,7 +58,9 @@ func streamingPlugins(t *testing.T) map[string][]gateway.Plugin {
 		"acl, reported":               {keys, policy.ReportOnly(strangers)},
 		"rate-limiting, reported":     {policy.ReportOnly(spent)},
 		"termination, reported":       {policy.ReportOnly(always)},
-		"all of them":                 {observer, keys, staff, buckets, windows, triggered, policy.ReportOnly(nobody), policy.ReportOnly(strangers), policy.ReportOnly(spent)},
+		"breaker":                     {closed},
+		"breaker, reported":           {policy.ReportOnly(tripped)},
+		"all of them":                 {observer, keys, staff, buckets, windows, triggered, closed, policy.ReportOnly(nobody), policy.ReportOnly(strangers), policy.ReportOnly(spent), policy.ReportOnly(tripped)},
 		"a chain reported as a whole": {observer, policy.ReportOnly(keys), policy.ReportOnly(buckets), policy.ReportOnly(triggered)},
 	}
 }

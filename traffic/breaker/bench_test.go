@@ -116,8 +116,8 @@ func TestAllocs(t *testing.T) {
 	require.Zero(t, count(chain(t, made(t, slow))), "nor a plugin")
 }
 
-// TestMemory: whatever happens, a Breaker is as large as it was.
-func TestMemory(t *testing.T) {
+// TestAllocsOfHistory: whatever happens, a Breaker is as large as it was.
+func TestAllocsOfHistory(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}

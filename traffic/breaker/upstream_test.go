@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -191,7 +192,8 @@ func TestWebSocketAsProbe(t *testing.T) {
 			}
 			require.Equal(t, 500, ask("").StatusCode)
 			require.Equal(t, breaker.Open, b.State())
-			for ask("chat").StatusCode != http.StatusSwitchingProtocols { //nolint:revive // until the open time is over
+			for ask("chat").StatusCode != http.StatusSwitchingProtocols {
+				runtime.Gosched() // until the open time is over
 			}
 			require.Equal(t, breaker.Closed, b.State(), "while the connection lives")
 			close(over)
@@ -202,39 +204,55 @@ func TestWebSocketAsProbe(t *testing.T) {
 // TestOutage: while everything fails, next to nothing reaches the upstream; afterwards everything does again.
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, false, breaker.Config{})
-		minute := func() (answered, refused, failed int) {
-			var all sync.WaitGroup
-			var mu sync.Mutex
-			for range 60 * 100 {
-				time.Sleep(10 * time.Millisecond)
-				all.Go(func() {
-					status := gatewaytest.Do(g.handler, get()).StatusCode
-					mu.Lock()
-					defer mu.Unlock()
-					switch status {
-					case 200:
-						answered++
-					case 503:
-						refused++
-					default:
-						failed++
-					}
-				})
-			}
-			all.Wait()
-			return answered, refused, failed
+	for name, c := range map[string]struct {
+		config breaker.Config
+		most   int // failures in a minute: what opens the circuit, and the probes
+	}{
+		"default":                {breaker.Config{}, 505},
+		"five in a row, or half": {breaker.Config{Consecutive: 5, FailureRate: 0.5}, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { outage(t, c.config, c.most) })
+		})
+	}
+}
+
+func outage(t *testing.T, c breaker.Config, most int) {
+	t.Helper()
+	const each = 6000
+	g := newRig(t, false, c)
+	minute := func() (answered, refused, failed int) {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for range each {
+			time.Sleep(time.Minute / each)
+			all.Go(func() {
+				status := gatewaytest.Do(g.handler, get()).StatusCode
+				mu.Lock()
+				defer mu.Unlock()
+				switch status {
+				case 200:
+					answered++
+				case 503:
+					refused++
+				default:
+					failed++
+				}
+			})
 		}
-		answered, _, _ := minute()
-		require.Equal(t, 6000, answered)
-		g.up.Script(gatewaytest.Respond(500, "x"))
-		_, refused, failed := minute()
-		require.Equal(t, 6000, refused+failed)
-		require.Less(t, failed, 1100, "what it takes to fill half of the window, and a handful of probes")
-		g.up.Script(gatewaytest.Respond(200, "x"))
-		time.Sleep(breaker.DefaultMaxOpenFor)
-		answered, _, _ = minute()
-		require.Equal(t, 6000, answered)
-	})
+		all.Wait()
+		return answered, refused, failed
+	}
+	answered, _, _ := minute()
+	require.Equal(t, each, answered)
+	g.up.Script(gatewaytest.Respond(500, "x"))
+	_, refused, failed := minute()
+	t.Logf("of %d requests in a minute %d were refused and %d failed", each, refused, failed)
+	require.Equal(t, each, refused+failed)
+	require.LessOrEqual(t, failed, most)
+	g.up.Script(gatewaytest.Respond(200, "x"))
+	time.Sleep(breaker.DefaultMaxOpenFor)
+	answered, _, _ = minute()
+	require.Equal(t, each, answered)
 }
