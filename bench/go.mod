@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 	github.com/gatehouse-go/gateway v0.0.0
+	github.com/sony/gobreaker/v2 v2.4.0
 	github.com/stretchr/testify v1.12.1
 	github.com/valyala/fasthttp v1.74.0
 )

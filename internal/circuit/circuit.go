@@ -56,7 +56,9 @@ const (
 func (t Ticket) Probe() bool { return t&probe != 0 }
 
 // Settled reports whether End would change nothing for that result, in whatever state: an owner need not take its lock then.
-func (t Ticket) Settled(r Result) bool { return t&spent != 0 || t&answered != 0 && (r&Failed == 0 || r&Ignored != 0) }
+func (t Ticket) Settled(r Result) bool {
+	return t&spent != 0 || t&answered != 0 && (r&Failed == 0 || r&Ignored != 0)
+}
 
 func (t Ticket) period() uint32 { return uint32(t >> periodShift) }
 func (t Ticket) row() uint32    { return uint32(t>>rowShift) & (1<<rowBits - 1) }
