@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway/gatewaytest"
+	"github.com/gatehouse-go/gateway/internal/respw"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/traffic/breaker"
 )
@@ -86,8 +87,10 @@ func TestLife(t *testing.T) {
 		require.Equal(t, "no-store", res.Header.Get("Cache-Control"))
 		require.EqualValues(t, 4, inside.asked.Load(), "nobody was asked")
 		require.Equal(t, 2900*time.Millisecond, b.Status().RetryAfter)
+		time.Sleep(time.Second)
+		require.Equal(t, "2", ask(503).Header.Get("Retry-After"))
 
-		time.Sleep(2900 * time.Millisecond)
+		time.Sleep(1900 * time.Millisecond)
 		require.Equal(t, breaker.Open, b.State(), "until somebody comes")
 		ask(503)
 		require.EqualValues(t, 5, inside.asked.Load())
@@ -101,7 +104,7 @@ func TestLife(t *testing.T) {
 		require.Equal(t, breaker.Closed, b.State())
 		s := b.Status()
 		require.Equal(t, breaker.Status{
-			Name: "users", State: breaker.Closed, Since: s.Since, Reason: "probes_succeeded", Changes: 5, Refused: 1,
+			Name: "users", State: breaker.Closed, Since: s.Since, Reason: "probes_succeeded", Changes: 5, Refused: 2,
 		}, s)
 		require.Zero(t, time.Since(s.Since))
 		require.Equal(t, []string{
@@ -365,6 +368,54 @@ func TestStreamsAsProbes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBrokenProbe: a probe that breaks off long after it began failed, but was not slow.
+func TestBrokenProbe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := made(t, breaker.Config{Consecutive: 2, SlowRate: 1, SlowAfter: time.Second, Successes: 1})
+		trip(b)
+		trip(b)
+		time.Sleep(breaker.DefaultOpenFor)
+		serve(b.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(200)
+			time.Sleep(time.Minute)
+			panic("x")
+		})), httptest.NewRecorder(), get())
+		s := b.Status()
+		require.Equal(t, []int{1, 1, 0}, []int{s.Requests, s.Failures, s.Slow})
+	})
+}
+
+// TestEarlierTries: what upstreams were asked before says nothing about those inside.
+func TestEarlierTries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := made(t, breaker.Config{})
+		x, r := policy.Ensure(get())
+		x.RecordTry(policy.Try{Start: time.Now(), Outcome: policy.Outcome{Canceled: true}})
+		time.Sleep(time.Second)
+		serve(b.Wrap(gatewaytest.Respond(500, "x")), httptest.NewRecorder(), r)
+		require.Equal(t, 1, b.Status().Failures)
+	})
+}
+
+// TestLateHijack: somebody further out who takes the connection of an answered request over changes nothing about others.
+func TestLateHijack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := made(t, breaker.Config{})
+		w := respw.Wrap(&hijackable{ResponseRecorder: httptest.NewRecorder()})
+		r := get()
+		r.Header.Set("Upgrade", "websocket")
+		b.Wrap(gatewaytest.Respond(404, "x")).ServeHTTP(w, r)
+		go serve(b.Wrap(gatewaytest.Stall()), httptest.NewRecorder(), left(get()))
+		synctest.Wait()
+		hijack(w)
+		require.Equal(t, 1, b.Status().Requests)
+		time.Sleep(time.Second) // until the other has left
+	})
 }
 
 // TestSilentProbes: a handler that never ends does not keep the circuit half-open.

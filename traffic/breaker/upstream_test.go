@@ -75,7 +75,7 @@ func TestUpstream(t *testing.T) {
 		"client leaves":  {step: gatewaytest.Stall(), request: leaveSoon},
 		"and is slow":    {step: gatewaytest.Respond(200, "x"), request: slowly, requests: 1},
 		"for gRPC": {down: true, requests: 1, failures: 1, request: func(r *http.Request) *http.Request {
-			r.Method = http.MethodPost
+			r.Method, r.Proto, r.ProtoMajor, r.ProtoMinor = http.MethodPost, "HTTP/2.0", 2, 0
 			r.Header.Set("Content-Type", "application/grpc")
 			return r
 		}},
@@ -112,6 +112,19 @@ func leaveSoon(r *http.Request) *http.Request {
 	ctx, cancel := context.WithCancel(r.Context())
 	time.AfterFunc(time.Millisecond, cancel)
 	return r.WithContext(ctx)
+}
+
+// TestRecovered: an answer that broke off has failed, although a plugin between has swallowed the panic that says so.
+func TestRecovered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, false, breaker.Config{}, gatewaytest.Truncate("abc", 5))
+		around := made(t, breaker.Config{})
+		swallow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(g.handler, w, r) })
+		serve(policy.Must(policy.NewEntry(policy.EntryConfig{})).Wrap(around.Wrap(swallow)), httptest.NewRecorder(), get())
+		require.Equal(t, 1, g.b.Status().Failures)
+		require.Equal(t, 1, around.Status().Failures)
+	})
 }
 
 // TestOpenUpstream: what is refused never reaches the target, and the refusal is one of the gateway's.
