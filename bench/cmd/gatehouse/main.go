@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"log"
@@ -44,16 +45,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv := gateway.NewServer(*listen, gw)
-	if cfg == nil {
-		log.Fatal(run(gw, srv))
-	}
-	srv.TLSConfig = cfg
-	log.Fatal(srv.ListenAndServeTLS("", ""))
+	log.Fatal(run(gw, gateway.NewServer(*listen, gw), cfg))
 }
 
 // run serves as gw.Run does without a listener, but that one address, the load generator's, may have all the connections.
-func run(gw *gateway.Gateway, srv *http.Server) error {
+func run(gw *gateway.Gateway, srv *http.Server, cfg *tls.Config) error {
 	ctx := context.Background()
 	tcp, err := new(net.ListenConfig).Listen(ctx, "tcp", srv.Addr)
 	if err != nil {
@@ -62,6 +58,11 @@ func run(gw *gateway.Gateway, srv *http.Server) error {
 	l, err := gateway.NewListener(tcp, gateway.ListenerConfig{MaxConnsPerAddr: -1})
 	if err != nil {
 		return err
+	}
+	if cfg != nil {
+		cfg.NextProtos = srv.TLSConfig.NextProtos
+		srv.TLSConfig = cfg
+		l = tls.NewListener(l, cfg)
 	}
 	return gw.Run(ctx, srv, l)
 }
