@@ -37,6 +37,7 @@ type cause uint8
 
 const (
 	final    cause = iota // another would end likewise, or must not be made
+	refused               // the target's system refused the connection, which costs nobody anything
 	unsent                // the target got nothing of the request
 	stale                 // it may have acted on it, but has most likely closed a kept connection before
 	unknown               // it may have acted on it
@@ -50,7 +51,9 @@ func causeOf(err error, bounded bool) cause {
 		return final
 	}
 	switch e.Code {
-	case transport.ConnectRefused, transport.ConnectFailed, transport.ConnectTimeout, transport.DNSFailed, transport.TLSFailed:
+	case transport.ConnectRefused:
+		return refused
+	case transport.ConnectFailed, transport.ConnectTimeout, transport.DNSFailed, transport.TLSFailed:
 		return unsent
 	case transport.StaleConnection:
 		return stale
@@ -123,7 +126,7 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 
 // after reports whether another try is made, and how long it waits: not less than least.
 func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, bool) {
-	if t.Number >= r.tries || why == final || !r.call.Repeatable() || why != unsent && !r.Repeats(r.call.In) {
+	if t.Number >= r.tries || why == final || !r.call.Repeatable() || why > unsent && !r.Repeats(r.call.In) {
 		return 0, false
 	}
 	if why != stale && !r.up.pool.HasOther(append(slices.Clip(r.tried), t.member)) {
@@ -137,7 +140,7 @@ func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, 
 	if !r.deadline.IsZero() && !now.Add(wait).Before(r.deadline) {
 		return 0, false
 	}
-	return wait, r.up.budget.repeat(now)
+	return wait, why == refused || r.up.budget.repeat(now)
 }
 
 // mostBackOff bounds BackOff as it grows.

@@ -288,7 +288,7 @@ func TestRetryIsGivenUp(t *testing.T) {
 	up, w, ended := begin(t.Context())
 	require.NoError(t, up.Close())
 	require.Nil(t, <-ended)
-	require.Equal(t, 502, w.Code)
+	require.Contains(t, []int{502, 503}, w.Code) // the reset, or that the upstream was closed over it
 }
 
 // hookOf counts tries.

@@ -6,7 +6,8 @@ import (
 )
 
 // RetryBudget bounds how many tries an upstream repeats, all its requests together, so that a backend that fails is not asked more than
-// it can bear because it fails.
+// it can bear because it fails. Refused connections are not counted: they cost a target nothing, and while one of several is being
+// restarted, requests for it go to another.
 type RetryBudget struct {
 	// Share is how many tries may be repeated in ten seconds, as a share of the requests of that time. Default 0.2: a backend
 	// that answers nothing gets at most 1.2 times its traffic. Negative for none but those of Min; more than 1 is an error.
