@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -265,6 +267,45 @@ func TestRetryBudget(t *testing.T) {
 			require.Greater(t, got, int64(requests*1.1), "and the budget is used")
 		})
 	}
+}
+
+// A body that is declared and does not come takes no memory.
+func TestKeptBodiesTakeWhatHasCome(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
+	_, targets := mishaps(t, "")
+	up := retrying(t, gateway.UpstreamConfig{Targets: targets, Retry: policy.Retry{MaxBody: 64 << 20}})
+	ask := func() {
+		r := httptest.NewRequest(http.MethodPut, "/", iotest.ErrReader(io.ErrUnexpectedEOF))
+		r.ContentLength = 64 << 20
+		w := httptest.NewRecorder()
+		up.ServeHTTP(w, r)
+		require.Equal(t, 400, w.Code)
+	}
+	ask()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	ask()
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(256<<10))
+}
+
+// A connection serves on after an answer that was not passed on.
+func TestRetriedAnswersKeepTheirConnections(t *testing.T) {
+	t.Parallel()
+	_, targets := mishaps(t, "503", "")
+	var conns atomic.Int64
+	up := retrying(t, gateway.UpstreamConfig{
+		Targets: targets, Retry: policy.Retry{Statuses: []int{503}, BackOff: -1},
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conns.Add(1)
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	})
+	for range 6 {
+		w := httptest.NewRecorder()
+		up.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		require.Equal(t, 200, w.Code)
+	}
+	require.LessOrEqual(t, conns.Load(), int64(3))
 }
 
 // A client that leaves while another try is waited for is not answered, and Close waits for nobody.

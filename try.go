@@ -26,7 +26,7 @@ type try struct {
 	query  balancer.Query
 
 	sent     time.Time
-	clean    bool // nobody but us had the outgoing request, and nobody has it any more
+	clean    bool // nobody but us had the outgoing requests, and nobody has them any more
 	member   *balancer.Member
 	admitted []policy.Ticket // of the first len(admitted) admissions
 	hooks    []policy.TryHook
@@ -101,12 +101,13 @@ func (t *try) run(w http.ResponseWriter) result {
 	default:
 		return t.fail(err)
 	}
-	t.clean = len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && res.IsDirect()
+	t.clean = t.Number == 1 && len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && res.IsDirect()
 	defer func() { _ = res.Body.Close() }()
 	t.FirstByte = time.Since(t.sent)
 	t.Upload = min(t.call.Exchange.BodyWait(), t.FirstByte)
 	t.answered(res.StatusCode)
 	if wait, ok := t.more.afterAnswer(t, res); ok {
+		_ = res.Whole() // what is there is read, so that the connection is kept
 		t.Status, t.Canceled, t.Err = res.StatusCode, false, nil
 		return result{again: true, wait: wait}
 	}

@@ -120,9 +120,9 @@ func (u *Upload) keep(most int64) error {
 	if u.left > most || u.trailers != nil {
 		return nil
 	}
-	room := u.left
-	if room < 0 {
-		room = min(most, firstKept)
+	room := min(most, firstKept) // a declared length has cost the client nothing
+	if u.left >= 0 {
+		room = min(u.left, room)
 	}
 	kept := bytes.NewBuffer(make([]byte, 0, room+bytes.MinRead))
 	n, err := kept.ReadFrom(io.LimitReader(u, most+1))
@@ -133,7 +133,7 @@ func (u *Upload) keep(most int64) error {
 	return nil
 }
 
-// firstKept is for how much of a body without a declared length there is room at first.
+// firstKept is for how much of a body there is room at first.
 const firstKept = 4 << 10
 
 // repeatable reports whether the body can be sent in another try.
