@@ -1,8 +1,10 @@
 package integration_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -227,6 +229,71 @@ func everyWay(t *testing.T, test func(t *testing.T, w way)) {
 			test(t, w)
 		})
 	}
+}
+
+// An echoing service sends back what it is sent.
+type echoing struct {
+	testpb.UnimplementedTestServiceServer
+}
+
+// FullDuplexCall sends a message for each that it gets, of the size of its payload.
+func (echoing) FullDuplexCall(stream grpc.BidiStreamingServer[testpb.StreamingOutputCallRequest, testpb.StreamingOutputCallResponse]) error {
+	for {
+		in, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&testpb.StreamingOutputCallResponse{Payload: in.GetPayload()}); err != nil {
+			return err
+		}
+	}
+}
+
+// A gateway that shuts down lets calls in flight go on to their end, and takes no more.
+func TestGRPCThatIsDrained(t *testing.T) {
+	t.Parallel()
+	everyWay(t, func(t *testing.T, w way) {
+		t.Helper()
+		gw, _ := behind(t, w, serviceAt(t, w.secureOut, echoing{}))
+		client := testpb.NewTestServiceClient(connected(t, gw, w.secure, "ann-key"))
+		stream, err := client.FullDuplexCall(bounded(t))
+		require.NoError(t, err)
+		echo := func(n int) {
+			body := bytes.Repeat([]byte("e"), n)
+			require.NoError(t, stream.Send(&testpb.StreamingOutputCallRequest{Payload: &testpb.Payload{Body: body}}))
+			out, err := stream.Recv()
+			require.NoError(t, err)
+			require.Equal(t, body, out.GetPayload().GetBody())
+		}
+		echo(1)
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			gw.stop()
+		}()
+		require.Eventually(t, func() bool { // new ones are not taken from some moment on
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := client.EmptyCall(ctx, new(testpb.Empty))
+			code := status.Code(err)
+			return code == codes.Unavailable || code == codes.DeadlineExceeded
+		}, patience, 10*time.Millisecond)
+		for n := range 5 {
+			echo(1 << (4 * n))
+		}
+		select {
+		case <-stopped:
+			require.FailNow(t, "the gateway did not wait")
+		default:
+		}
+		require.NoError(t, stream.CloseSend())
+		_, err = stream.Recv()
+		require.ErrorIs(t, err, io.EOF)
+		receive(t, stopped, "end")
+	})
 }
 
 // A client's deadline is the service's, and that a client has left is known there at once.
