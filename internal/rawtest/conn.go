@@ -166,8 +166,10 @@ func (c *Conn) SilentUntil(event <-chan struct{}) {
 func (c *Conn) ExpectSilence() {
 	c.t.Helper()
 	err := error(nil)
-	if len(c.in) == 0 {
-		err = c.fill(time.Now().Add(time.Millisecond))
+	for range 5 { // on a busy machine a moment may be over before it is looked
+		if len(c.in) == 0 && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)) {
+			err = c.fill(time.Now().Add(time.Millisecond))
+		}
 	}
 	if len(c.in) > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Fatalf("rawtest: %s expected silence, got %s: %v", c.who, shown(string(c.in)), err)
