@@ -6,7 +6,8 @@ import (
 )
 
 // Upgrade says to which protocols a client may switch its connection (RFC 9110 section 7.8), and how such connections end.
-// The zero Upgrade allows none.
+// The zero Upgrade allows none. Over HTTP/2 there are no such switches, and its way to WebSockets (RFC 8441) net/http's server
+// offers only under a GODEBUG setting; such a request is a CONNECT, which every Entry refuses. Clients then use HTTP/1.1.
 type Upgrade struct {
 	// Protocols are those that a client may switch to, such as "websocket", in any case. What an Upgrade field names beside
 	// them is not passed on; a request that asks for none of them, and one over HTTP/2 or HTTP/1.0, is served as if it asked
