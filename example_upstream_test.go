@@ -140,3 +140,42 @@ func ExampleUpstreamConfig_admission() {
 	// 200 ""
 	// 503 "1"
 }
+
+// A target that fails costs a request that may be repeated only another try; what may not be repeated is answered for.
+func ExampleUpstreamConfig_retry() {
+	failing, fine := gatewaytest.NewUpstream("a.test", gatewaytest.Respond(503, "try later")), gatewaytest.NewUpstream("b.test", gatewaytest.Respond(200, "from b"))
+	defer failing.Close()
+	defer fine.Close()
+	up, err := gateway.NewUpstream(gateway.UpstreamConfig{
+		Name:    "users",
+		Targets: []balancer.Target{{URL: "http://a.test"}, {URL: "http://b.test"}},
+		Retry: policy.Retry{
+			Statuses: []int{502, 503}, // besides what did not reach its target, or was reset
+			MaxBody:  64 << 10,        // bodies up to that size are kept to be sent again
+		},
+		RetryBudget: gateway.RetryBudget{Share: 0.1}, // at most one more for every ten requests
+		Dial:        gatewaytest.Dial(failing, fine),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer up.Close()
+	for _, method := range []string{http.MethodPut, http.MethodPost} {
+		x, r := policy.Ensure(httptest.NewRequest(method, "/users/42", strings.NewReader(`{"name":"ann"}`)))
+		res := gatewaytest.Do(up, r)
+		body, err := gatewaytest.Text(res)
+		fmt.Println(method, res.StatusCode, body, err)
+		for _, try := range x.Tries() {
+			fmt.Println("  try", try.Number, try.Target, try.Status)
+		}
+	}
+	fmt.Println(len(fine.Requests()), string(fine.Last().Body))
+	// Output:
+	// PUT 200 from b <nil>
+	//   try 1 http://a.test 503
+	//   try 2 http://b.test 200
+	// POST 503 try later <nil>
+	//   try 1 http://a.test 503
+	// 1 {"name":"ann"}
+}
