@@ -31,7 +31,7 @@ func TestRestartedTarget(t *testing.T) {
 	}
 	start(stays)
 	srv := start(restarted)
-	up := retrying(t, gateway.UpstreamConfig{Targets: []balancer.Target{{URL: "http://" + stays.Addr().String()}, {URL: "http://" + addr}}, RetryBudget: gateway.RetryBudget{Share: 1}})
+	up := retrying(t, gateway.UpstreamConfig{Targets: []balancer.Target{{URL: "http://" + stays.Addr().String()}, {URL: "http://" + addr}}})
 	stop := make(chan struct{})
 	var failed, asked atomic.Int64
 	var clients sync.WaitGroup

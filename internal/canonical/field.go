@@ -37,6 +37,19 @@ func FieldValue(s string) bool {
 // s again: they drop white space at the ends.
 func ExactFieldValue(s string) bool { return FieldValue(s) && s == strings.Trim(s, " \t") }
 
+// HasOption reports whether a list of options, such as Connection in RFC 9110
+// section 7.6.1, has one, in lines that may have several.
+func HasOption(lines []string, option string) bool {
+	for _, line := range lines {
+		for o := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.Trim(o, " \t"), option) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // GRPC reports whether h is that of a gRPC message. gRPC-Web's is not: it is
 // plain HTTP with a body of its own kind.
 func GRPC(h http.Header) bool {

@@ -42,3 +42,16 @@ func TestGRPC(t *testing.T) {
 	require.False(t, canonical.GRPC(http.Header{"Content-Type": {"application/grpc", "text/plain"}}))
 	require.False(t, canonical.GRPC(nil))
 }
+
+func TestHasOption(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		lines []string
+		want  bool
+	}{
+		{nil, false}, {[]string{""}, false}, {[]string{"close"}, true}, {[]string{"Close"}, true}, {[]string{"keep-alive,\tCLOSE "}, true},
+		{[]string{"x", "a,close,b"}, true}, {[]string{"closed, xclose, clo se"}, false}, {[]string{"\"close\""}, false},
+	} {
+		require.Equal(t, tt.want, canonical.HasOption(tt.lines, "close"), "%q", tt.lines)
+	}
+}

@@ -140,16 +140,9 @@ const (
 	longAnswer = 16 << 10
 )
 
-// ending is how the body of a request ended.
-type ending uint8
-
-const (
-	settled ending = iota // it is read
-	unread                // the client may still be sending it
-)
-
-// settle ends the use of the body behind the answer, and reads what is left of it within bounds.
-func (x *exchange) settle() ending {
+// settle ends the use of the body behind the answer, and reads what is left of it within bounds. It reports whether all of it was
+// read; else the client may still be sending it.
+func (x *exchange) settle() bool {
 	b := &x.body
 	waits := x.stopContinue()
 	if x.draining != nil {
@@ -167,10 +160,10 @@ func (x *exchange) settle() ending {
 		b.drain()
 	}
 	if !b.ended {
-		return unread
+		return false
 	}
 	x.c.watch.end() // it may have ended but now, and nothing is served that could be watched
-	return settled
+	return true
 }
 
 // boundRest bounds the wait for what is left of the body, if nobody has.

@@ -125,14 +125,14 @@ func (x *exchange) finish() bool {
 	failed := c.flush() != nil
 	c.watch.end()
 	x.cancel()
-	rest := x.settle()
+	read := x.settle()
 	if x.r.MultipartForm != nil {
 		_ = x.r.MultipartForm.RemoveAll()
 	}
 	switch {
 	case failed, !x.head && !x.bodiless && x.length >= 0 && x.written != x.length:
 		return false // the client must not take what follows for the rest
-	case rest == unread, x.last && c.from < c.to:
+	case !read, x.last && c.from < c.to:
 		c.linger()
 		return false
 	}

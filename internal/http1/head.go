@@ -245,7 +245,7 @@ func (x *exchange) frame() {
 func (x *exchange) composeConnection() {
 	c := x.c
 	lines := x.fields.connection
-	said, closes := len(lines) > 0, hasOption(lines[:min(1, len(lines))], "close")
+	said, closes := len(lines) > 0, canonical.HasOption(lines[:min(1, len(lines))], "close")
 	add := ""
 	switch {
 	case x.keep && (x.head || x.length >= 0 || x.bodiless):

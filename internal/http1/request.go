@@ -315,24 +315,12 @@ func validHost(s string) bool {
 func (h *head) connection() {
 	r := &h.r
 	lines := r.Header["Connection"]
-	h.close = hasOption(lines, "close")
-	h.keep = r.ProtoMinor == 0 && hasOption(lines, "keep-alive")
+	h.close = canonical.HasOption(lines, "close")
+	h.keep = r.ProtoMinor == 0 && canonical.HasOption(lines, "keep-alive")
 	r.Close = h.close || r.ProtoMinor == 0 && !h.keep
 	if expect := r.Header["Expect"]; len(expect) > 0 && expect[0] != "" {
-		h.expected, h.expects = true, hasOption(expect[:1], "100-continue")
+		h.expected, h.expects = true, canonical.HasOption(expect[:1], "100-continue")
 	}
-}
-
-// hasOption tells whether a list in lines has an option.
-func hasOption(lines []string, option string) bool {
-	for _, line := range lines {
-		for o := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(o, " \t"), option) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // frame decides where the body ends (RFC 9112 section 6.3).

@@ -203,7 +203,7 @@ func (b *wireBody) frame(a *Answer, method string) error {
 	default:
 		b.framing, b.last = untilClose, true
 	}
-	b.last = b.last || a.ProtoMinor == 0 || hasOption(connection, "close")
+	b.last = b.last || a.ProtoMinor == 0 || canonical.HasOption(connection, "close")
 	a.Body = b
 	return nil
 }
@@ -227,16 +227,4 @@ func announcedTrailers(lines []string) (http.Header, error) {
 		}
 	}
 	return h, nil
-}
-
-// hasOption tells whether a Connection field has an option.
-func hasOption(lines []string, option string) bool {
-	for _, line := range lines {
-		for o := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(o, " \t"), option) {
-				return true
-			}
-		}
-	}
-	return false
 }
