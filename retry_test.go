@@ -92,6 +92,9 @@ func mishaps(t *testing.T, ways ...string) ([]*mishap, []balancer.Target) {
 }
 
 // retrying returns an upstream.
+// inTurn has targets asked in their order, whatever they answer.
+var inTurn = balancer.Health{Passive: balancer.Passive{Off: true}}
+
 func retrying(t *testing.T, c gateway.UpstreamConfig) *gateway.Upstream {
 	t.Helper()
 	c.Name = "up"
@@ -180,7 +183,7 @@ func TestRetries(t *testing.T) {
 			t.Parallel()
 			for _, standard := range []bool{false, true} {
 				all, targets := mishaps(t, tt.ways...)
-				c := gateway.UpstreamConfig{Targets: targets, Retry: tt.retry}
+				c := gateway.UpstreamConfig{Targets: targets, Retry: tt.retry, Health: inTurn}
 				if standard {
 					c.Outbound = []func(http.RoundTripper) http.RoundTripper{func(next http.RoundTripper) http.RoundTripper { return next }}
 				}
@@ -353,7 +356,7 @@ func TestRetriesAreTriesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	_, targets := mishaps(t, "refused", "reset", "")
 	g, h := new(gates), new(hookOf)
-	up := retrying(t, gateway.UpstreamConfig{Targets: targets, Admission: []policy.Admission{g}})
+	up := retrying(t, gateway.UpstreamConfig{Targets: targets, Admission: []policy.Admission{g}, Health: inTurn})
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	x, r := policy.Ensure(r)
 	x.OnTry(h)

@@ -232,7 +232,7 @@ func (t *try) fail(err error) result {
 		t.Err = err
 		return result{}
 	}
-	t.Err = e
+	t.Err, t.Fault = e, proxy.Fault(err)
 	return result{refusal: e}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,8 +42,11 @@ type UpstreamConfig struct {
 	// nowhere, and not at all.
 	Zone      string
 	SlowStart time.Duration
-	// Pool is used instead of Targets, Algorithm, Zone and SlowStart, where several upstreams share one. Close leaves it
-	// alone. It comes from balancer.NewPool; the zero Pool is an error.
+	// Health says how to find out which targets can take requests. The zero Health takes out for a while those that refuse
+	// connections, or fail three times in a row. Its checks connect like requests do, where it does not say otherwise.
+	Health balancer.Health
+	// Pool is used instead of Targets, Algorithm, Zone, SlowStart and Health, where several upstreams share one. Close leaves
+	// it alone. It comes from balancer.NewPool; the zero Pool is an error.
 	Pool *balancer.Pool
 	// Admission is asked before each try, in this order: circuit breakers, limits on concurrency.
 	Admission []policy.Admission
@@ -108,7 +112,7 @@ type UpstreamConfig struct {
 // does a client that left, to whom nothing is written.
 //
 // Algorithm chooses the target of each try. One that fails before the client got anything of an answer may be repeated at another
-// target: see [policy.Retry] and RetryBudget. There are no health checks yet.
+// target: see [policy.Retry] and RetryBudget. Health takes out targets that fail.
 //
 // A request that did not pass a [policy.Entry] passes a default one here: without it clients could forge what upstreams
 // trust.
@@ -162,7 +166,7 @@ type UpstreamConfig struct {
 // removed. Location and the other contents of fields are not rewritten. Algorithms that keep clients at their targets by
 // cookies, such as balancer.Sticky, add a Set-Cookie of theirs; a cache outside must not store that.
 //
-// An Upstream is safe for concurrent use. It starts no goroutine before its first request. The zero Upstream, and a nil
+// An Upstream is safe for concurrent use. Without Health.Active it starts no goroutine before its first request. The zero Upstream, and a nil
 // one, answer 503.
 type Upstream struct {
 	name      string
@@ -219,6 +223,9 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
+		if c.Pool == nil {
+			_ = pool.Close()
+		}
 		return nil, err
 	}
 	u := &Upstream{
@@ -300,7 +307,7 @@ func (c *UpstreamConfig) check() []error {
 // pool returns the pool c asks for, or what is wrong with that.
 func (c *UpstreamConfig) pool() (*balancer.Pool, error) {
 	if c.Pool == nil {
-		p, err := balancer.NewPool(balancer.Config{Targets: c.Targets, Algorithm: c.Algorithm, Zone: c.Zone, SlowStart: c.SlowStart})
+		p, err := balancer.NewPool(balancer.Config{Targets: c.Targets, Algorithm: c.Algorithm, Zone: c.Zone, SlowStart: c.SlowStart, Health: c.health()})
 		return p, renamed(err)
 	}
 	var errs []error
@@ -314,6 +321,7 @@ func (c *UpstreamConfig) pool() (*balancer.Pool, error) {
 	}{
 		{"Targets", len(c.Targets) > 0, "targets of a shared pool are"}, {"Algorithm", c.Algorithm != nil, "algorithm of a shared pool is"},
 		{"Zone", c.Zone != "", "zone of a shared pool is"}, {"SlowStart", c.SlowStart != 0, "slow start of a shared pool is"},
+		{"Health", !reflect.ValueOf(c.Health).IsZero(), "health of a shared pool is"},
 	} {
 		if field.set {
 			errs = append(errs, fmt.Errorf("gateway: UpstreamConfig.%s and Pool are both set; the %s set there", field.name, field.what))
@@ -365,6 +373,8 @@ type UpstreamStatus struct {
 	// Targets are the targets of its pool, in the order they were configured, and behind them those that were removed and
 	// still work on requests.
 	Targets []balancer.MemberStatus
+	// Health is what their health means for all of them.
+	Health balancer.PoolHealth
 	// InFlight is the number of requests it is working on.
 	InFlight int
 	// Closed: Close was called, and new requests are refused.
@@ -377,7 +387,7 @@ func (u *Upstream) Status() UpstreamStatus {
 		return UpstreamStatus{Closed: true}
 	}
 	n := u.inFlight.Load()
-	return UpstreamStatus{Name: u.name, Targets: u.pool.Status(), InFlight: int(n &^ closing), Closed: n&closing != 0 || u.transport == nil}
+	return UpstreamStatus{Name: u.name, Targets: u.pool.Status(), Health: u.pool.Health(), InFlight: int(n &^ closing), Closed: n&closing != 0 || u.transport == nil}
 }
 
 // Close refuses further requests with 503, breaks off those in flight, closes all connections, and returns when all that

@@ -1,12 +1,14 @@
 package balancer
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-go/gateway/internal/circuit"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -32,6 +34,7 @@ type Member struct {
 	serverError atomic.Uint64
 	lastError   atomic.Pointer[lastError]
 	latency     latency
+	record      record
 
 	standings atomic.Pointer[[]standing]
 
@@ -54,6 +57,9 @@ type home struct {
 // since returns a time on the clock of h, which starts at 1 so that 0 can stand for never.
 func (h *home) since(now time.Time) time.Duration { return max(now.Sub(h.epoch), 0) + 1 }
 
+// at is the other way round.
+func (h *home) at(since time.Duration) time.Time { return h.epoch.Add(since - 1) }
+
 // place is where a member stands among the others.
 type place struct {
 	zone     string
@@ -71,8 +77,13 @@ type standing struct {
 	index int32
 }
 
-func newMember(p parsed, h *home) *Member {
-	return &Member{target: p.target.URL, url: p.url, key: p.key, id: hash(0, []byte(p.key)), home: h}
+func (p *Pool) newMember(t parsed) *Member {
+	m := &Member{target: t.target.URL, url: t.url, key: t.key, id: hash(0, []byte(t.key)), home: p.home}
+	if p.passive != nil && p.passive.FailureRate > 0 {
+		m.record.window = circuit.NewWindow(p.passive.Window)
+		m.record.minds.Store(true)
+	}
+	return m
 }
 
 // settings are what SetTargets can change about a member.
@@ -95,6 +106,12 @@ func (m *Member) set(s settings) settings {
 	m.weight.Store(s.weight)
 	m.place.Store(&s.place)
 	return was
+}
+
+// asTarget returns the target that m stands for, but for its Socket.
+func (m *Member) asTarget() Target {
+	s := m.settings()
+	return Target{URL: m.target, Weight: int(cmp.Or(s.weight, NoTraffic)), Priority: s.place.priority, Zone: s.place.zone}
 }
 
 // Target returns the URL of the target as it was written.
@@ -233,20 +250,44 @@ type MemberStatus struct {
 	Warming bool
 	// Draining: it was removed, gets no requests any more, and is listed until those in flight have ended.
 	Draining bool
+	// Health is what is known about its health, HealthReason why that changed last, as HealthChange.Reason, and HealthSince
+	// when; "" and the zero time while it has not.
+	Health       HealthState
+	HealthReason string
+	HealthSince  time.Time
+	// Ejections is how often it was ejected, EjectedUntil when that ends, or may end by its checks; zero unless it is.
+	Ejections    uint64
+	EjectedUntil time.Time
+	// CheckedAt is when it was checked last, which took CheckDuration and found CheckError, nil if all was well. They are zero
+	// before the first check. The error may quote addresses and what the target sent; it is for logs.
+	CheckedAt     time.Time
+	CheckDuration time.Duration
+	CheckError    error
 	// LastError is the code of the last failure, such as "connect_refused", and LastErrorAt when it was counted. They
 	// are zero when there was none, and stay when later requests succeed.
 	LastError   string
 	LastErrorAt time.Time
 }
 
+// status is called with the pool locked.
 func (m *Member) status(at time.Duration) MemberStatus {
 	s := MemberStatus{
+		Health: m.state(), Ejections: m.record.ejections,
 		URL: m.target, Weight: m.Weight(), InFlight: m.inFlight.Load(), Requests: m.total.Load(),
 		Failed: m.failed.Load(), ServerErrors: m.serverError.Load(), Canceled: m.canceled.Load(),
 		Draining: m.leaving.Load(), Warming: m.warmth(at) < 1,
 	}
 	if p := m.place.Load(); p != nil {
 		s.Priority, s.Zone = p.priority, p.zone
+	}
+	if was := m.record.was; was.reason != "" {
+		s.HealthReason, s.HealthSince = was.reason, m.home.at(was.since)
+	}
+	if m.record.ejected.Load() {
+		s.EjectedUntil = m.home.at(m.record.until)
+	}
+	if c := m.record.check; c != nil {
+		s.CheckedAt, s.CheckDuration, s.CheckError = c.at, c.took, c.err
 	}
 	if expected, known := m.latency.expect(at, false); known {
 		s.Latency = expected

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatehouse-go/gateway/internal/notify"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	// then more, in proportion to the time passed. The targets a pool begins with are not new, and when all are new there is
 	// nothing to hold back for. A cookie that names the target, or having no other left, goes before. 0 means no slow start.
 	SlowStart time.Duration
+	// Health says how the pool finds out which targets can take requests. The zero Health goes by what becomes of requests.
+	Health Health
 }
 
 // Algorithm is a way to balance. It is a configuration value: it holds parameters and no state, and may be used for any
@@ -59,9 +62,19 @@ type Pool struct {
 	home      *home
 	state     atomic.Pointer[state]
 
+	passive    *passive
+	checks     *checks // nil where there are none
+	maxEjected float64
+	panic      float64
+	minHealthy float64
+	onChange   func(HealthChange)
+	pending    notify.Queue[HealthChange]
+
 	mu       sync.Mutex // serialises changes
 	closed   bool
 	draining []*Member // removed, and with requests in flight when last looked at
+	overall  PoolHealth
+	changes  uint64
 }
 
 // state is what one pick sees: immutable, replaced as a whole.
@@ -75,9 +88,17 @@ type state struct {
 	turns atomic.Uint64
 }
 
-// NewPool checks c and returns a pool. The error joins all problems, each a [*ConfigError]. It starts no goroutine.
+// NewPool checks c and returns a pool. The error joins all problems, each a [*ConfigError]. It starts no goroutine, unless
+// Health.Active asks for checks.
 func NewPool(c Config) (*Pool, error) {
-	p := &Pool{algorithm: c.Algorithm, zone: c.Zone, home: &home{epoch: time.Now(), slowStart: c.SlowStart}}
+	health, unhealthy := c.Health.withDefaults()
+	p := &Pool{
+		algorithm: c.Algorithm, zone: c.Zone, home: &home{epoch: time.Now(), slowStart: c.SlowStart},
+		maxEjected: health.MaxEjected, panic: health.Panic, minHealthy: health.MinHealthy, onChange: health.OnChange,
+	}
+	if unhealthy == nil {
+		p.passive = newPassive(health.Passive)
+	}
 	if p.algorithm == nil {
 		p.algorithm = RoundRobin{}
 	}
@@ -96,8 +117,14 @@ func NewPool(c Config) (*Pool, error) {
 	if c.SlowStart < 0 {
 		err = errors.Join(err, &ConfigError{Field: fmt.Sprintf("SlowStart %v", c.SlowStart), Problem: "is negative; 0 means none"})
 	}
-	if err != nil {
+	if err = errors.Join(err, unhealthy); err != nil {
 		return nil, err
+	}
+	if health.Active.Checker != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.checks = newChecks(health.Active)
+		p.checkAll(p.state.Load().members, nil)
 	}
 	return p, nil
 }
@@ -134,7 +161,7 @@ func (p *Pool) SetTargets(targets []Target) error {
 	for _, t := range list {
 		m := known[t.key]
 		if m == nil {
-			m = newMember(t, p.home)
+			m = p.newMember(t)
 		}
 		was := m.set(settings{weight: int64(t.weight), place: place{zone: t.target.Zone, priority: t.target.Priority}})
 		before = append(before, was)
@@ -149,7 +176,7 @@ func (p *Pool) SetTargets(targets []Target) error {
 	}
 	var fresh []*Member
 	for i, m := range next.members {
-		if was := before[i]; m.weight.Load() > 0 && !m.out && (was.weight == 0 || m.leaving.Load()) {
+		if was := before[i]; m.weight.Load() > 0 && (was.weight == 0 || m.leaving.Load()) {
 			fresh = append(fresh, m)
 		}
 	}
@@ -162,20 +189,34 @@ func (p *Pool) SetTargets(targets []Target) error {
 	return nil
 }
 
-// install makes a picker for the members of next, and lets it take the place of the state before. Those in fresh begin a slow
-// start, unless there are no others. p.mu is held.
+// install makes a picker for the members of next, and lets it take the place of the state before. Those in fresh, and those that
+// are not out any more, begin a slow start, unless there are no others. p.mu is held.
 func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
+	out, overall := p.assess(next.members)
+	fresh = slices.Clone(fresh)
 	var active []*Member
-	for _, m := range next.members {
+	for i, m := range next.members {
 		m.forget()
+		m.out, out[i] = out[i], m.out
 		if m.weight.Load() > 0 {
 			active = append(active, m)
+			if out[i] && !m.out && m.state() == Healthy && !slices.Contains(fresh, m) {
+				fresh = append(fresh, m)
+			}
 		}
 	}
-	picker, err := newPicker(p.algorithm, active, p.zone)
-	if err != nil {
-		return err
+	fresh = available(fresh)
+	var picker Picker
+	if !overall.Refusing {
+		var err error
+		if picker, err = newPicker(p.algorithm, active, p.zone); err != nil {
+			for i, m := range next.members {
+				m.out = out[i]
+			}
+			return err
+		}
 	}
+	p.overall = overall
 	next.picker = picker
 	next.gives, _ = picker.(cookieGiver)
 	old := p.state.Load()
@@ -199,10 +240,8 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 	}
 	draining := p.draining
 	p.draining = nil
-	for _, m := range slices.Concat(draining, removed) {
-		if stays[m] {
-			continue
-		}
+	removed = slices.DeleteFunc(slices.Concat(draining, removed), func(m *Member) bool { return stays[m] })
+	for _, m := range removed {
 		m.leaving.Store(true) // before it is looked at: see Pick
 		m.weight.Store(0)
 		m.standings.Store(nil)
@@ -210,6 +249,7 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 			p.draining = append(p.draining, m)
 		}
 	}
+	p.checkAll(next.members, removed)
 	return nil
 }
 
@@ -232,27 +272,6 @@ func (p *Pool) warmUp(next *state, fresh []*Member, others bool, now time.Durati
 	if end > now {
 		next.warm.Store(int64(end))
 	}
-}
-
-// setAvailable takes m out of the members that are picked, or back in, when it begins a slow start. What it has and knows
-// stays. It reports whether that changed anything.
-func (p *Pool) setAvailable(m *Member, available bool) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	old := p.state.Load()
-	if p.closed || m.out != available || !slices.Contains(old.members, m) {
-		return false
-	}
-	m.out = !available
-	var fresh []*Member
-	if available && m.weight.Load() > 0 {
-		fresh = []*Member{m}
-	}
-	if p.install(&state{members: old.members, sockets: old.sockets}, fresh, p.home.since(time.Now())) != nil {
-		m.out = available // an algorithm of the application's does not take these members
-		return false
-	}
-	return true
 }
 
 // newPicker makes the picker for the members that take traffic; nil when there are none.
@@ -297,15 +316,18 @@ func newPicker(a Algorithm, members []*Member, zone string) (Picker, error) {
 type checker interface{ check() error }
 
 // algorithmProblem makes a ConfigError of each problem of an algorithm.
-func algorithmProblem(err error) error {
+func algorithmProblem(err error) error { return renamed("Algorithm", err) }
+
+// renamed makes a ConfigError of each problem with the value of a field.
+func renamed(field string, err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the very value of errors.Join
 		errs := slices.Clone(joined.Unwrap())
 		for i, e := range errs {
-			errs[i] = algorithmProblem(e)
+			errs[i] = renamed(field, e)
 		}
 		return errors.Join(errs...)
 	}
-	return &ConfigError{Field: "Algorithm", Problem: err.Error()}
+	return &ConfigError{Field: field, Problem: err.Error()}
 }
 
 // Pick chooses the target for a request and counts the request as in flight there. For every Pick that returned a member
@@ -370,6 +392,7 @@ func (p *Pool) Cookie(q Query, m *Member) *http.Cookie {
 func (p *Pool) Done(m *Member, o policy.Outcome) {
 	if m != nil {
 		m.end(o)
+		p.judge(m, &o)
 	}
 }
 
@@ -383,9 +406,11 @@ func (p *Pool) Status() []MemberStatus {
 	if s == nil {
 		return nil
 	}
-	at := p.home.since(time.Now())
 	members := slices.Concat(s.members, p.drain())
 	out := make([]MemberStatus, len(members))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.home.since(time.Now())
 	for i, m := range members {
 		out[i] = m.status(at)
 	}
@@ -437,20 +462,35 @@ func (p *Pool) Socket(address string) string {
 	return s.sockets[strings.ToLower(address)]
 }
 
-// Close ends the pool: picks that follow find no target. Requests in flight are not touched. It may be called more than
-// once and returns nil.
+// Close ends the pool: picks that follow find no target. Requests in flight are not touched. Checks are broken off, and it
+// returns when they have ended. It may be called more than once and returns nil.
 func (p *Pool) Close() error {
 	if p == nil {
 		return nil
 	}
+	p.close()
+	if p.checks != nil {
+		p.checks.wg.Wait()
+	}
+	return nil
+}
+
+func (p *Pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil
+		return
 	}
 	p.closed = true
-	if s := p.state.Load(); s != nil {
-		p.state.Store(&state{members: s.members, sockets: s.sockets})
+	s := p.state.Load()
+	if s == nil {
+		return
 	}
-	return nil
+	p.state.Store(&state{members: s.members, sockets: s.sockets})
+	for _, m := range s.members {
+		p.uncheck(m)
+	}
+	if p.checks != nil {
+		p.checks.cancel()
+	}
 }

@@ -12,6 +12,8 @@ type Outcome struct {
 	Status int
 	// Err is why no answer came, or why it broke off. It is nil when the answer arrived whole.
 	Err error
+	// Fault says what Err means for the target. It is FaultUnknown where Err is nil.
+	Fault Fault
 	// Canceled: the client went away first. Such a try says nothing about the upstream and must not be counted
 	// against it, whatever Err holds.
 	Canceled bool

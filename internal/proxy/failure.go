@@ -82,6 +82,26 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 	return e, gone
 }
 
+// Fault says what the failure of a try means for the target. err is what Failure got.
+func Fault(err error) policy.Fault {
+	var t *transport.Error
+	if !errors.As(err, &t) {
+		if e := (*policy.Error)(nil); errors.As(err, &e) && e != nil && e.Status < http.StatusInternalServerError {
+			return policy.FaultNone // what a round tripper of the application says of the request
+		}
+		return policy.FaultUnknown
+	}
+	switch t.Code {
+	case transport.StaleConnection:
+		return policy.FaultNone
+	case transport.ConnectRefused:
+		return policy.FaultRefused
+	case transport.ConnectTimeout, transport.FirstByteLimit, transport.IdleLimit, transport.TotalLimit:
+		return policy.FaultTimeout
+	}
+	return policy.FaultConnection
+}
+
 // uploadFailure says what was wrong with the client's request body.
 func uploadFailure(err error) *policy.Error {
 	e := &policy.Error{Status: http.StatusBadRequest, Code: bodyInvalid, Message: "Bad request", Err: err}

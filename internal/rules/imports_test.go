@@ -11,7 +11,7 @@ import (
 
 // leaves are the internal packages every package of the root module may use.
 // They import the standard library alone.
-var leaves = []string{"internal/canonical", "internal/respw", "internal/circuit"}
+var leaves = []string{"internal/canonical", "internal/respw", "internal/circuit", "internal/notify"}
 
 // directions says which packages of ours a package may import. The first row
 // that names the importer counts. Test files may import what they like.
@@ -24,6 +24,7 @@ var directions = []struct {
 	{from: []string{"internal/..."}, may: []string{"policy", "balancer", "internal/..."}},
 	{from: []string{"policy"}, may: []string{"internal/canonical", "internal/respw"}},
 	{from: []string{"balancer", "auth"}, may: append([]string{"policy"}, leaves...)},
+	{from: []string{"balancer/healthcheck"}, may: append([]string{"policy", "balancer"}, leaves...)},
 	{from: []string{"auth/..."}, may: append([]string{"policy", "auth"}, leaves...)},
 	// A policy stands alone: it knows neither the gateway nor a sibling.
 	{
@@ -39,7 +40,7 @@ var directions = []struct {
 
 // public are the packages of the root module that users import.
 var public = []string{
-	".", "policy", "balancer", "auth/...", "ratelimit", "cache", "transform", "traffic/...",
+	".", "policy", "balancer/...", "auth/...", "ratelimit", "cache", "transform", "traffic/...",
 	"guard/...", "observe/...", "config", "gatewaytest",
 }
 

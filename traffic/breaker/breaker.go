@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-go/gateway/internal/circuit"
+	"github.com/gatehouse-go/gateway/internal/notify"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -50,8 +51,7 @@ type Breaker struct {
 	mu      sync.Mutex
 	c       circuit.Circuit
 	changes uint64
-	pending []Change // for OnChange
-	telling bool
+	pending notify.Queue[Change]
 }
 
 // refusal is an error that serves for all requests that are refused for the same time.
@@ -217,7 +217,7 @@ func (b *Breaker) DoneAt(now time.Time, t policy.Ticket, o policy.Outcome) {
 
 // outcomeOf says what an upstream's outcome means.
 func (b *Breaker) outcomeOf(o policy.Outcome) outcome {
-	if o.Canceled {
+	if o.Canceled || o.Fault == policy.FaultNone {
 		return outcome{result: circuit.Ignored}
 	}
 	out := outcome{status: o.Status, err: o.Err}

@@ -152,32 +152,12 @@ func (b *Breaker) take(from circuit.State, o outcome) {
 		n, row := b.c.Left()
 		c.Requests, c.Failures, c.Slow, c.Consecutive = int(n.Calls), int(n.Failed), int(n.Slow), int(row)
 	}
-	if len(b.pending) == maxPending {
-		b.pending = b.pending[1:]
-	}
-	b.pending = append(b.pending, c)
+	b.pending.Add(c)
 }
 
-// maxPending is how many changes wait while OnChange is busy.
-const maxPending = 16
-
-// tell calls OnChange for the changes that wait, unless another goroutine is about it. It is called without the lock.
+// tell calls OnChange for the changes that wait. It is called without the lock.
 func (b *Breaker) tell() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.telling {
-		return
+	if b.cfg.OnChange != nil {
+		b.pending.Tell(b.cfg.OnChange)
 	}
-	b.telling = true
-	defer func() { b.telling = false }() // also when OnChange panics
-	for len(b.pending) > 0 {
-		c := b.pending[0]
-		b.pending = b.pending[1:]
-		func() {
-			b.mu.Unlock()
-			defer b.mu.Lock()
-			b.cfg.OnChange(c)
-		}()
-	}
-	b.pending = nil
 }

@@ -1,0 +1,135 @@
+package healthcheck
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/canonical"
+)
+
+// GRPC checks by a call of grpc.health.v1.Health/Check, gRPC's health checking protocol, in HTTP/2: with TLS where the target's
+// URL says https, without where it says http. Only SERVING is well. The zero GRPC asks about the server as a whole.
+type GRPC struct {
+	// Service is the service that is asked about. Default: the server as a whole.
+	Service string
+	// Authority is the :authority of the call. Default the target's host.
+	Authority string
+}
+
+// healthPath is the method that is called.
+const healthPath = "/grpc.health.v1.Health/Check"
+
+const (
+	frameHead  = 5 // a byte that says whether the message is compressed, and its length
+	maxMessage = 4 << 10
+)
+
+// Validate returns what is wrong with g, each problem naming its field; nil if nothing is.
+func (g GRPC) Validate() error {
+	var errs []error
+	if !utf8.ValidString(g.Service) || len(g.Service) > maxMessage {
+		errs = append(errs, fmt.Errorf("GRPC.Service %.40q is not UTF-8, or longer than %d bytes", g.Service, maxMessage))
+	}
+	if g.Authority != "" {
+		if _, _, err := canonical.Host(g.Authority); err != nil {
+			errs = append(errs, fmt.Errorf("GRPC.Authority %q is no host, or host and port", g.Authority))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Check implements [balancer.Checker].
+func (g GRPC) Check(ctx context.Context, c balancer.Check) error {
+	u := *c.URL
+	u.Path, u.RawPath = healthPath, ""
+	body := g.message()
+	r := (&http.Request{
+		Method: http.MethodPost, URL: &u, Host: g.Authority, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+		Header: http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {userAgent}},
+	}).WithContext(ctx)
+	t := transport(c, &u, true)
+	defer t.CloseIdleConnections()
+	res, err := t.RoundTrip(r)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what happened, and is told apart by its cause
+	}
+	defer func() { _ = res.Body.Close() }()
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); res.StatusCode != http.StatusOK || !strings.HasPrefix(strings.TrimSpace(kind), "application/grpc") {
+		return &balancer.AnswerError{Status: res.StatusCode, Problem: "the answer is not gRPC's"}
+	}
+	frame, err := io.ReadAll(io.LimitReader(res.Body, frameHead+maxMessage+1))
+	if err != nil {
+		return err //nolint:wrapcheck // likewise
+	}
+	if status := cmp.Or(res.Trailer.Get("Grpc-Status"), res.Header.Get("Grpc-Status")); status != "0" {
+		return &balancer.AnswerError{Problem: fmt.Sprintf("grpc-status is %.20q", status)}
+	}
+	if !serving(frame) {
+		return &balancer.AnswerError{Problem: "it does not say SERVING"}
+	}
+	return nil
+}
+
+// message returns a HealthCheckRequest in its frame.
+func (g GRPC) message() []byte {
+	const service = 1<<3 | 2 // field 1, of which the length comes first
+	var message []byte
+	if g.Service != "" {
+		message = append(binary.AppendUvarint([]byte{service}, uint64(len(g.Service))), g.Service...)
+	}
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...) //nolint:gosec // G115: Validate bounds it
+}
+
+// serving reports whether frame is a HealthCheckResponse that says SERVING. Other fields may come in later versions of it.
+func serving(frame []byte) bool {
+	if len(frame) < frameHead || frame[0] != 0 || binary.BigEndian.Uint32(frame[1:]) != uint32(len(frame)-frameHead) { //nolint:gosec // G115: a bounded length
+		return false
+	}
+	const wellKnown, isServing = 1, 1
+	status := uint64(0)
+	for rest := frame[frameHead:]; len(rest) > 0; {
+		tag, n := binary.Uvarint(rest)
+		if n <= 0 {
+			return false
+		}
+		rest = rest[n:]
+		size := 0
+		switch tag & 7 {
+		case 0: // a varint
+			v, n := binary.Uvarint(rest)
+			if n <= 0 {
+				return false
+			}
+			if tag>>3 == wellKnown {
+				status = v
+			}
+			size = n
+		case 1:
+			size = 8
+		case 2: // a length, and so many bytes
+			v, n := binary.Uvarint(rest)
+			if n <= 0 || v > maxMessage {
+				return false
+			}
+			size = n + int(v) //nolint:gosec // G115: bounded
+		case 5:
+			size = 4
+		default:
+			return false
+		}
+		if size > len(rest) {
+			return false
+		}
+		rest = rest[size:]
+	}
+	return status == isServing
+}

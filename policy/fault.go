@@ -1,0 +1,34 @@
+package policy
+
+// Fault says what the failure of a try means for its target. Balancers take targets out by it.
+type Fault uint8
+
+// The faults. The zero Fault is FaultUnknown.
+const (
+	// FaultUnknown: nobody has said. A try with an error then counts as FaultConnection.
+	FaultUnknown Fault = iota
+	// FaultNone: it was not the target's. An idle connection that the target had closed is an example.
+	FaultNone
+	// FaultRefused: the target's system refused the connection, so that nothing listens there.
+	FaultRefused
+	// FaultConnection: there was no connection, or it ended before the answer was whole, or what came was no answer.
+	FaultConnection
+	// FaultTimeout: the connection, the head of the answer or more of its body did not come in time.
+	FaultTimeout
+)
+
+// String returns "unknown", "none", "refused", "connection" or "timeout".
+func (f Fault) String() string {
+	switch f {
+	case FaultNone:
+		return "none"
+	case FaultRefused:
+		return "refused"
+	case FaultConnection:
+		return "connection"
+	case FaultTimeout:
+		return "timeout"
+	case FaultUnknown:
+	}
+	return "unknown"
+}
