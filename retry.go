@@ -74,6 +74,7 @@ type repeats struct {
 	up       *Upstream
 	call     *proxy.Call
 	tries    int  // how many there may be
+	made     int  // how many there were
 	bounded  bool // Retry.PerTry is the bound
 	deadline time.Time
 	tried    []*balancer.Member
@@ -102,8 +103,13 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 			}
 		}
 	}
+	var end result
+	if more.hedges() {
+		t, end = t.hedge(w)
+	} else {
+		end = t.run(w)
+	}
 	for {
-		end := t.run(w)
 		wait, ok := end.wait, end.again
 		if !ok && end.refusal != nil && !t.sent.IsZero() && !t.Canceled {
 			wait, ok = t.more.after(t, causeOf(t.Err, t.more.bounded), 0)
@@ -121,12 +127,24 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 		}
 		c.Again(w)
 		t = t.next()
+		end = t.run(w)
 	}
+}
+
+// answerBy returns when there has to be an answer to a try that begins now; zero for no such time.
+func (r *repeats) answerBy() time.Time {
+	by := r.deadline
+	if r.bounded {
+		if end := time.Now().Add(r.PerTry); by.IsZero() || end.Before(by) {
+			by = end
+		}
+	}
+	return by
 }
 
 // after reports whether another try is made, and how long it waits: not less than least.
 func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, bool) {
-	if t.Number >= r.tries || why == final || !r.call.Repeatable() || why > unsent && !r.Repeats(r.call.In) {
+	if r.made >= r.tries || why == final || !r.call.Repeatable() || why > unsent && !r.Repeats(r.call.In) {
 		return 0, false
 	}
 	if why != stale && !r.up.pool.HasOther(append(slices.Clip(r.tried), t.member)) {

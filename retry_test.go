@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,12 @@ func (b *mishap) serve(how string) func(*net.TCPConn, *bufio.Reader) {
 			case "hint, reset":
 				_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
 				return
+			case "slow":
+				time.Sleep(300 * time.Millisecond)
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+			case "late":
+				time.Sleep(300 * time.Millisecond)
+				_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </late>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
 			case "half":
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
 				return
@@ -91,10 +98,10 @@ func mishaps(t *testing.T, ways ...string) ([]*mishap, []balancer.Target) {
 	return all, targets
 }
 
-// retrying returns an upstream.
 // inTurn has targets asked in their order, whatever they answer.
 var inTurn = balancer.Health{Passive: balancer.Passive{Off: true}}
 
+// retrying returns an upstream.
 func retrying(t *testing.T, c gateway.UpstreamConfig) *gateway.Upstream {
 	t.Helper()
 	c.Name = "up"
@@ -390,4 +397,60 @@ func TestRetryConfig(t *testing.T) {
 	require.ErrorContains(t, err, "RetryBudget.Share NaN")
 	_, err = gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: http.NotFoundHandler(), Forward: gateway.Forward{Retry: retry}}}})
 	require.ErrorContains(t, err, `route "r": Forward.Retry.Statuses[1] 200`)
+}
+
+// A target is told how long there is for its answer, and not by the client.
+func TestTimeoutHeader(t *testing.T) {
+	t.Parallel()
+	var got atomic.Pointer[[]string]
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		values := r.Header.Values("X-Request-Timeout-Ms")
+		got.Store(&values)
+	}))
+	t.Cleanup(s.Close)
+	for _, tt := range []struct {
+		about    string
+		timeouts gateway.Timeouts
+		retry    policy.Retry
+		header   string
+		from, to int // milliseconds; 0 for no field
+	}{
+		{"what is left", gateway.Timeouts{Total: time.Minute}, policy.Retry{}, "X-Request-Timeout-Ms", 50_000, 60_000},
+		{"the name as it is written", gateway.Timeouts{Total: time.Minute}, policy.Retry{}, "x-request-timeout-ms", 50_000, 60_000},
+		{"less for a try", gateway.Timeouts{Total: time.Minute}, policy.Retry{PerTry: 25 * time.Second}, "X-Request-Timeout-Ms", 20_000, 25_000},
+		{"a try alone", gateway.Timeouts{}, policy.Retry{PerTry: 25 * time.Second}, "X-Request-Timeout-Ms", 20_000, 25_000},
+		{"no time", gateway.Timeouts{}, policy.Retry{}, "X-Request-Timeout-Ms", 0, 0},
+		{"another name, under which the client's goes on", gateway.Timeouts{Total: time.Minute}, policy.Retry{}, "X-Other", 1, 1},
+	} {
+		t.Run(tt.about, func(t *testing.T) {
+			for _, standard := range []bool{false, true} {
+				c := gateway.UpstreamConfig{Name: "up", Targets: []balancer.Target{{URL: s.URL}}}
+				if standard {
+					c.Outbound = []func(http.RoundTripper) http.RoundTripper{func(next http.RoundTripper) http.RoundTripper { return next }}
+				}
+				gw, err := gateway.New(gateway.Config{Logger: slog.New(slog.DiscardHandler), Routes: []gateway.Route{{
+					Name: "r", Handler: retrying(t, c), Forward: gateway.Forward{Timeouts: tt.timeouts, Retry: tt.retry, TimeoutHeader: tt.header},
+				}}})
+				require.NoError(t, err)
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
+				r.Header.Add("X-Request-Timeout-Ms", "1")
+				w := httptest.NewRecorder()
+				gw.ServeHTTP(w, r)
+				require.Equal(t, 200, w.Code)
+				if tt.to == 0 {
+					require.Empty(t, *got.Load())
+					continue
+				}
+				require.Len(t, *got.Load(), 1)
+				n, err := strconv.Atoi((*got.Load())[0])
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, n, tt.from)
+				require.LessOrEqual(t, n, tt.to)
+			}
+		})
+	}
+	for _, name := range []string{"a b", "Connection", "X-Forwarded-For", "x_consumer_id", "Content-Length"} {
+		_, err := gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: http.NotFoundHandler(), Forward: gateway.Forward{TimeoutHeader: name}}}})
+		require.ErrorContains(t, err, fmt.Sprintf("route \"r\": Forward.TimeoutHeader %q is no name", name))
+	}
 }

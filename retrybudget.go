@@ -7,10 +7,11 @@ import (
 
 // RetryBudget bounds how many tries an upstream repeats, all its requests together, so that a backend that fails is not asked more than
 // it can bear because it fails. Refused connections are not counted: they cost a target nothing, and while one of several is being
-// restarted, requests for it go to another.
+// restarted, requests for it go to another. Tries that are made beside another one (see policy.Retry.Hedge) have a budget of
+// their own, HedgeBudget.
 type RetryBudget struct {
 	// Share is how many tries may be repeated in ten seconds, as a share of the requests of that time. Default 0.2: a backend
-	// that answers nothing gets at most 1.2 times its traffic. Negative for none but those of Min; more than 1 is an error.
+	// that answers nothing gets at most 1.2 times its traffic; 0.1 in HedgeBudget. Negative for none but those of Min; more than 1 is an error.
 	Share float64
 	// Min is how many may be repeated in ten seconds however few requests there are. Default 10, negative for none.
 	Min int
@@ -37,11 +38,11 @@ type retryBudget struct {
 	repeated int
 }
 
-func newRetryBudget(b RetryBudget) *retryBudget {
+func newRetryBudget(b RetryBudget, share float64) *retryBudget {
 	r := &retryBudget{share: b.Share, min: max(b.Min, 0)}
 	switch {
 	case b.Share == 0:
-		r.share = defaultRetryShare
+		r.share = share
 	case b.Share < 0:
 		r.share = 0
 	}

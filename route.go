@@ -154,6 +154,9 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 		}
 	}
 	errs = append(errs, checkRetry("gateway: "+label+": Forward.Retry", rt.Forward.Retry)...)
+	if name := rt.Forward.TimeoutHeader; name != "" && !proxy.FreeField(name) {
+		bad("Forward.TimeoutHeader %q is no name of a field, or one of those that the gateway sets by itself", name)
+	}
 	ok := checkPlugins("gateway: "+label+": Plugins", rt.Plugins, &errs)
 	if !ok || len(errs) > 0 {
 		return route{}, errors.Join(errs...)
@@ -165,7 +168,7 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 		h = &forwarder{next: h, forward: f}
 	}
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.RequestTrailers || f.FlushInterval != 0 ||
-		f.Timeouts != (Timeouts{}) || len(f.Upgrade.Protocols) > 0 || !reflect.ValueOf(f.Retry).IsZero() {
+		f.Timeouts != (Timeouts{}) || f.TimeoutHeader != "" || len(f.Upgrade.Protocols) > 0 || !reflect.ValueOf(f.Retry).IsZero() {
 		out.forward = &f
 	}
 	if rt.MaxBody > 0 {

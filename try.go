@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-go/gateway/balancer"
@@ -24,6 +24,10 @@ type try struct {
 	plan   repeats  // what more of the first try points to
 	limits transport.Limits
 	query  balancer.Query
+
+	out    *http.Request // that was prepared
+	fields []transport.Field
+	bare   bool // its header is fields
 
 	sent     time.Time
 	clean    bool // nobody but us had the outgoing requests, and nobody has them any more
@@ -51,23 +55,25 @@ func newTry(u *Upstream, c *proxy.Call, l transport.Limits, plan repeats) *try {
 	t, _ := u.tries.Get().(*try)
 	t.plan = plan
 	t.more = &t.plan
-	t.begins(u, c, l, 1)
+	t.reset(u, c, l, 1)
 	return t
 }
 
 // next returns the try behind t.
 func (t *try) next() *try {
-	if t.member != nil {
+	if t.member != nil && !slices.Contains(t.more.tried, t.member) {
 		t.more.tried = append(t.more.tried, t.member)
 	}
 	n, _ := t.up.tries.Get().(*try)
 	n.more = t.more
-	n.begins(t.up, t.call, t.limits, t.Number+1)
+	n.reset(t.up, t.call, t.limits, t.more.made+1)
 	return n
 }
 
-func (t *try) begins(u *Upstream, c *proxy.Call, l transport.Limits, number int) {
+func (t *try) reset(u *Upstream, c *proxy.Call, l transport.Limits, number int) {
 	t.up, t.call, t.limits = u, c, l
+	t.limits.Receiver = c
+	t.more.made = number
 	t.Try = policy.Try{
 		Upstream: u.name, Number: number, Start: time.Now(),
 		// What holds when a plugin panics: that is not the target's fault.
@@ -80,8 +86,19 @@ func (t *try) begins(u *Upstream, c *proxy.Call, l transport.Limits, number int)
 // run makes the try. Whatever it returns, or panics with, all has been released.
 func (t *try) run(w http.ResponseWriter) result {
 	defer t.end()
-	if r, ok := t.admit(); !ok {
+	if r, ok := t.begins(); !ok {
 		return r
+	}
+	if err := t.prepare(); err != nil {
+		return t.refuse(err)
+	}
+	return t.conclude(w, t.send())
+}
+
+// begins asks the admissions and picks a target.
+func (t *try) begins() (result, bool) {
+	if r, ok := t.admit(); !ok {
+		return r, false
 	}
 	m, err := t.up.pool.Pick(t.query)
 	if err != nil && len(t.query.Tried) > 0 { // better one of those than none
@@ -89,21 +106,22 @@ func (t *try) run(w http.ResponseWriter) result {
 		m, err = t.up.pool.Pick(t.query)
 	}
 	if err != nil {
-		return t.refuse(proxy.NoTarget(err))
+		return t.refuse(proxy.NoTarget(err)), false
 	}
 	t.member, t.Target = m, m.Target()
-	res, err := t.send(m.URL())
+	return result{}, true
+}
+
+// conclude passes on what came of the request, or says why it cannot.
+func (t *try) conclude(w http.ResponseWriter, a arrival) result {
+	res, m := a.res, t.member
 	t.call.Answered()
-	switch {
-	case err == nil:
-	case t.sent.IsZero():
-		return t.refuse(err) // nothing was sent
-	default:
-		return t.fail(err)
+	if a.err != nil {
+		return t.fail(a.err)
 	}
 	t.clean = t.Number == 1 && len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && res.IsDirect()
 	defer func() { _ = res.Body.Close() }()
-	t.FirstByte = time.Since(t.sent)
+	t.FirstByte = a.at.Sub(t.sent)
 	t.Upload = min(t.call.Exchange.BodyWait(), t.FirstByte)
 	t.answered(res.StatusCode)
 	if wait, ok := t.more.afterAnswer(t, res); ok {
@@ -133,27 +151,52 @@ func (t *try) run(w http.ResponseWriter) result {
 	return r
 }
 
-// send sends the request to target.
-func (t *try) send(target *url.URL) (*transport.Answer, error) {
+// arrival is what came of a request, and when.
+type arrival struct {
+	res *transport.Answer
+	err error
+	at  time.Time
+}
+
+// prepare makes the request for the target that was picked.
+func (t *try) prepare() error {
 	t.hooks = t.call.Exchange.TryHooks()
+	if t.call.Forward.TimeoutHeader != "" {
+		t.call.Deadline = t.more.answerBy()
+	}
 	if direct := t.up.direct; direct != nil && len(t.hooks) == 0 {
-		if out, fields, failed, ok := t.call.OutgoingFields(target); failed != nil {
-			return nil, failed
-		} else if ok {
+		out, fields, failed, ok := t.call.OutgoingFields(t.member.URL())
+		if failed != nil {
+			return failed
+		}
+		if ok {
 			if t.sent = t.Start; len(t.admitted) > 0 {
 				t.sent = time.Now()
 			}
 			t.limits.Start = t.sent
-			return direct.SendFields(out, fields, t.limits)
+			t.out, t.fields, t.bare = out, fields, true
+			return nil
 		}
 	}
-	out, failed := t.call.Outgoing(target)
+	out, failed := t.call.Outgoing(t.member.URL())
 	if failed != nil {
-		return nil, failed
+		return failed
 	}
-	out = t.begin(out)
+	t.out = t.begin(out)
 	t.sent = time.Now()
-	return t.up.transport.Send(out, t.limits)
+	return nil
+}
+
+// send sends the request that was prepared, and returns when the head of its answer is there.
+func (t *try) send() arrival {
+	var a arrival
+	if t.bare {
+		a.res, a.err = t.up.direct.SendFields(t.out, t.fields, t.limits)
+	} else {
+		a.res, a.err = t.up.transport.Send(t.out, t.limits)
+	}
+	a.at = time.Now()
+	return a
 }
 
 // recycle gives t and its call back for other requests, if nobody else can hold anything of them.

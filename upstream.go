@@ -55,6 +55,8 @@ type UpstreamConfig struct {
 	Retry policy.Retry
 	// RetryBudget bounds how many tries are repeated, all requests together.
 	RetryBudget RetryBudget
+	// HedgeBudget bounds how many tries are made beside another one, as Retry.Hedge says. Its default Share is 0.1.
+	HedgeBudget RetryBudget
 	// Timeouts bound each request; a route's Forward.Timeouts come before them. In each field zero means the default,
 	// negative means no bound.
 	Timeouts Timeouts
@@ -176,6 +178,7 @@ type Upstream struct {
 	watchers  []policy.AnswerWatcher // those of admission at their places, or nil
 	retry     policy.Retry
 	budget    *retryBudget
+	hedging   *retryBudget
 	timeouts  Timeouts
 	silent    bool          // HideProxyStatus
 	upgrades  chan struct{} // has room for those there may be; nil for no bound
@@ -230,7 +233,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	}
 	u := &Upstream{
 		name: c.Name, pool: pool, ownsPool: c.Pool == nil, admission: append([]policy.Admission{}, c.Admission...),
-		retry: c.Retry, budget: newRetryBudget(c.RetryBudget),
+		retry: c.Retry, budget: newRetryBudget(c.RetryBudget, defaultRetryShare), hedging: newRetryBudget(c.HedgeBudget, defaultHedgeShare),
 		timeouts: c.Timeouts, silent: c.HideProxyStatus, transport: t, direct: direct, proxy: proxy.New(), idle: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if c.MaxUpgrades >= 0 {
@@ -297,6 +300,9 @@ func (c *UpstreamConfig) check() []error {
 	errs = append(errs, checkRetry("gateway: UpstreamConfig.Retry", c.Retry)...)
 	if s := c.RetryBudget.Share; s > 1 || s != s {
 		bad("RetryBudget.Share %v is more than 1; it is a share of the requests, such as 0.2", s)
+	}
+	if s := c.HedgeBudget.Share; s > 1 || s != s {
+		bad("HedgeBudget.Share %v is more than 1; it is a share of the requests, such as 0.1", s)
 	}
 	if c.MaxResponseHeaderBytes < 0 {
 		bad("MaxResponseHeaderBytes %d is negative; 0 means %d", c.MaxResponseHeaderBytes, transport.DefaultMaxHeaderBytes)
@@ -520,7 +526,7 @@ func (u *Upstream) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // limits returns the bounds of a request.
 func (u *Upstream) limits(c *proxy.Call) transport.Limits {
 	b := u.bounds(c.Forward.Timeouts)
-	l := transport.Limits{Connect: b.Connect, FirstByte: b.FirstByte, Idle: b.Idle, Receiver: c}
+	l := transport.Limits{Connect: b.Connect, FirstByte: b.FirstByte, Idle: b.Idle}
 	if b.Total > 0 {
 		l.Deadline = time.Now().Add(b.Total)
 	}

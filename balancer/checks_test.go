@@ -295,8 +295,10 @@ func TestCheckConnects(t *testing.T) {
 			Targets: []balancer.Target{{URL: "https://a.test/base"}, {URL: "http://b.test", Socket: "/run/b"}},
 			Health: balancer.Health{Active: balancer.Active{
 				Checker: c,
-				Dial:    func(_ context.Context, network, address string) (net.Conn, error) { return nil, errors.New(network + " " + address) },
-				TLS:     func() *tls.Config { return &tls.Config{ServerName: "of.test"} },
+				Dial: func(_ context.Context, network, address string) (net.Conn, error) {
+					return nil, errors.New(network + " " + address)
+				},
+				TLS: func() *tls.Config { return &tls.Config{ServerName: "of.test"} },
 			}},
 		})
 		require.NoError(t, err)

@@ -175,7 +175,7 @@ func (m *Member) end(o policy.Outcome) {
 	case o.Status >= 500:
 		m.serverError.Add(1)
 	}
-	if !o.Canceled && m.latency.wanted() {
+	if (!o.Canceled || o.Fault == policy.FaultOvertaken) && m.latency.wanted() {
 		m.latency.observe(m.home.since(time.Now()), o)
 	}
 	m.leave()

@@ -15,9 +15,12 @@ const (
 	FaultConnection
 	// FaultTimeout: the connection, the head of the answer or more of its body did not come in time.
 	FaultTimeout
+	// FaultOvertaken: it was given up because another try of the request was answered first; see Retry.Hedge. The Outcome is
+	// Canceled, too: it is no failure, but the target was slow.
+	FaultOvertaken
 )
 
-// String returns "unknown", "none", "refused", "connection" or "timeout".
+// String returns "unknown", "none", "refused", "connection", "timeout" or "overtaken".
 func (f Fault) String() string {
 	switch f {
 	case FaultNone:
@@ -28,6 +31,8 @@ func (f Fault) String() string {
 		return "connection"
 	case FaultTimeout:
 		return "timeout"
+	case FaultOvertaken:
+		return "overtaken"
 	case FaultUnknown:
 	}
 	return "unknown"

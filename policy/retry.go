@@ -43,6 +43,12 @@ type Retry struct {
 	// MaxRetryAfter is up to how long a try waits because the answer before it asked for that in Retry-After. An answer that asks
 	// for more is passed on. Default 1 s, negative: no such answer is waited for.
 	MaxRetryAfter time.Duration
+	// Hedge is how long a try may take to be answered before another target is asked, too: the first answer is passed on, the
+	// other try is given up, and what fails while another is under way gives way to that. It is for what changes nothing (GET,
+	// HEAD, OPTIONS and TRACE) and has no body. These tries count among Tries, and have a budget of their own: see
+	// gateway.UpstreamConfig.HedgeBudget. Set it to about the time in which 95 % of the answers come. Informational answers are
+	// not passed on then. Default 0, negative on a route: never.
+	Hedge time.Duration
 }
 
 // Defaults of [Retry].
@@ -75,6 +81,9 @@ func (r Retry) Over(upstream Retry) Retry {
 	}
 	if r.MaxRetryAfter == 0 {
 		r.MaxRetryAfter = upstream.MaxRetryAfter
+	}
+	if r.Hedge == 0 {
+		r.Hedge = upstream.Hedge
 	}
 	return r
 }

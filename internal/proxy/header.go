@@ -161,6 +161,12 @@ func (f *fields) setOrDelete(name, value string) {
 	f.set(name, value)
 }
 
+// removeAll removes what the client sent under a name that is not known to be the gateway's.
+func (f *fields) removeAll(name string) {
+	f.remove(name)
+	f.list = slices.DeleteFunc(f.list, func(field transport.Field) bool { return field.Name == name })
+}
+
 func (f *fields) remove(name string) {
 	if f.h != nil {
 		delete(f.h, name)

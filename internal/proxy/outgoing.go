@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/internal/transport"
@@ -105,6 +107,25 @@ func (c *Call) set(f *fields) {
 	c.setForwarded(f)
 	f.set("Via", appendVia(c.In.Header["Via"], c.In.ProtoMajor, c.In.ProtoMinor))
 	c.identity.set(f)
+	if name := c.Forward.TimeoutHeader; name != "" {
+		c.setTimeout(f, http.CanonicalHeaderKey(name))
+	}
+}
+
+// setTimeout tells the target how long there is for its answer.
+func (c *Call) setTimeout(f *fields, name string) {
+	f.removeAll(name)
+	if !c.Deadline.IsZero() {
+		left := max(time.Until(c.Deadline).Milliseconds(), 1)
+		f.set(name, strconv.FormatInt(left, 10))
+	}
+}
+
+// FreeField reports whether a field of that name may be set in requests: it is a name, and neither about one connection or the
+// framing, nor the gateway's own.
+func FreeField(name string) bool {
+	key := http.CanonicalHeaderKey(name)
+	return canonical.Token(name) && !hopByHop(key) && !framing(key) && !owned.Contains(name)
 }
 
 // sendable tells whether a query can stand in a request line.

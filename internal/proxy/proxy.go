@@ -60,6 +60,8 @@ type Call struct {
 	Forward *policy.Forward
 	// SetCookie is the gateway's own Set-Cookie for an answer that is passed on; empty for none.
 	SetCookie string
+	// Deadline is when there has to be an answer to the next outgoing request; zero for no such time.
+	Deadline time.Time
 
 	proxy     *Proxy
 	noForward policy.Forward // what Forward points to when the route does not say
@@ -127,6 +129,9 @@ func (c *Call) Keep(most int64) error {
 	}
 	return c.upload.keep(most)
 }
+
+// HasBody reports whether the request has a body.
+func (c *Call) HasBody() bool { return c.upload != nil }
 
 // Repeatable reports whether another try can be made: nothing has gone to the client, and there is nothing of the request body
 // that only a try before has got.

@@ -1,0 +1,188 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-go/gateway/policy"
+)
+
+// defaultHedgeShare is the default of HedgeBudget.Share.
+const defaultHedgeShare = 0.1
+
+var errOvertaken = errors.New("gateway: another try was answered first")
+
+// hedges reports whether a request may have two tries at once: it changes nothing, and there is nothing of it but its head.
+func (r *repeats) hedges() bool {
+	if r.Hedge <= 0 || r.tries < 2 || r.call.HasBody() || r.call.Switches() {
+		return false
+	}
+	switch r.call.In.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// race is a request with several tries at once, of which the first to be answered wins.
+type race struct {
+	after   time.Duration
+	running []*runner
+	arrived chan *runner
+}
+
+// runner is a try in a race.
+type runner struct {
+	*try
+
+	cancel   context.CancelFunc
+	won      atomic.Bool
+	arrival  arrival
+	panicked any
+}
+
+// Inform implements transport.Receiver. What informs of an answer that may not be passed on is nobody's business.
+func (*runner) Inform(int, http.Header) {}
+
+// Cut implements transport.Receiver.
+func (r *runner) Cut() {
+	if r.won.Load() {
+		r.call.Cut()
+	}
+}
+
+// hedge has the request answered by the first of several tries, of which t is the first. It returns the one that decided.
+func (t *try) hedge(w http.ResponseWriter) (*try, result) {
+	race := &race{after: t.more.Hedge, arrived: make(chan *runner, t.more.tries)}
+	defer race.end()
+	if end, ok := race.start(t); !ok {
+		return t, end
+	}
+	t.up.hedging.request(t.Start)
+	timer := time.NewTimer(race.after)
+	defer timer.Stop()
+	for latest := t; ; {
+		select {
+		case r := <-race.arrived:
+			race.running = slices.DeleteFunc(race.running, func(other *runner) bool { return other == r })
+			if r.panicked != nil {
+				r.panics()
+			}
+			if len(race.running) > 0 && r.hasFailed() {
+				r.lose()
+				continue
+			}
+			return r.try, race.win(r, w)
+		case <-timer.C:
+			if next := latest.another(); next != nil {
+				if _, ok := race.start(next); ok {
+					latest = next
+					timer.Reset(race.after)
+				}
+			}
+		}
+	}
+}
+
+// another returns a try beside t, or nil if there may be none.
+func (t *try) another() *try {
+	m := t.more
+	if m.made >= m.tries || !m.up.pool.HasOther(m.tried) || !m.up.hedging.repeat(time.Now()) {
+		return nil
+	}
+	return t.next()
+}
+
+// start begins a try. When it cannot, end says why, and the try has ended.
+func (r *race) start(t *try) (end result, ok bool) {
+	started := false
+	defer func() {
+		if !started {
+			t.end()
+		}
+	}()
+	if end, ok := t.begins(); !ok {
+		return end, false
+	}
+	t.more.tried = append(t.more.tried, t.member)
+	if err := t.prepare(); err != nil {
+		return t.refuse(err), false
+	}
+	run := &runner{try: t}
+	ctx, cancel := context.WithCancel(t.out.Context())
+	run.cancel, t.out, t.limits.Receiver = cancel, t.out.WithContext(ctx), run
+	r.running = append(r.running, run)
+	started = true
+	go func() {
+		defer func() {
+			run.panicked = recover()
+			r.arrived <- run
+		}()
+		run.arrival = t.send()
+	}()
+	return result{}, true
+}
+
+// panics ends a try that has panicked, and goes on with that.
+func (r *runner) panics() {
+	defer r.cancel()
+	defer r.try.end()
+	panic(r.panicked) //nolint:forbidigo // a plugin's, from a goroutine where it would have ended the process
+}
+
+// hasFailed reports whether another answer would be better.
+func (r *runner) hasFailed() bool {
+	return r.arrival.err != nil || slices.Contains(r.more.Statuses, r.arrival.res.StatusCode)
+}
+
+// lose ends a try that has failed while there are others.
+func (r *runner) lose() {
+	defer r.cancel()
+	defer r.try.end()
+	if r.arrival.err != nil {
+		r.fail(r.arrival.err)
+		return
+	}
+	r.FirstByte = r.arrival.at.Sub(r.sent)
+	r.answered(r.arrival.res.StatusCode)
+	r.Status, r.Canceled, r.Err = r.arrival.res.StatusCode, false, nil
+	_ = r.arrival.res.Body.Close()
+}
+
+// win gives up the other tries, and passes on what came of r.
+func (r *race) win(won *runner, w http.ResponseWriter) result {
+	defer won.cancel()
+	defer won.try.end()
+	r.end()
+	won.won.Store(true)
+	end := won.conclude(w, won.arrival)
+	if len(won.more.tried) > 1 {
+		won.clean = false // other requests were made of the call
+	}
+	return end
+}
+
+// end gives up the tries that are still running. What they have learnt is that their targets took longer.
+func (r *race) end() {
+	for _, run := range r.running {
+		run.cancel()
+	}
+	for range r.running {
+		<-r.arrived
+	}
+	for len(r.running) > 0 {
+		run := r.running[0]
+		r.running = r.running[1:]
+		if run.arrival.res != nil {
+			_ = run.arrival.res.Body.Close()
+		}
+		if run.panicked == nil {
+			run.Canceled, run.Err, run.Fault = true, errOvertaken, policy.FaultOvertaken
+		}
+		run.try.end()
+	}
+}
