@@ -125,19 +125,8 @@ func routeName(label string) string {
 	return label
 }
 
-// compile checks rt and composes its handler; label is what errors call it, outer are the plugins of the Config.
-func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route, error) {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("gateway: %s: "+format, append([]any{label}, args...)...))
-	}
-	rt.checkFields(bad)
-	if isNil(rt.Handler) {
-		bad("Handler is nil; set an *Upstream or any http.Handler")
-	}
-	if rt.MaxBody < 0 {
-		bad("MaxBody %d is negative; 0 means no bound", rt.MaxBody)
-	}
+// checkForward reports what is wrong with rt.Forward, Retry apart.
+func (rt Route) checkForward(bad func(format string, args ...any)) {
 	if p := rt.Forward.Path; p != "" {
 		if c, err := canonical.Literal(p, canonical.PathOptions{AllowEncodedSlash: true}); err != nil || c != p {
 			bad("Forward.Path %q is not a canonical path; write it absolute, without dot segments or repeated slashes", p)
@@ -153,10 +142,26 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 			bad("Forward.Upgrade.Protocols[%d] %q is no protocol to switch to; write its name, such as \"websocket\" (HTTP/2 is spoken without that)", i, p)
 		}
 	}
-	errs = append(errs, checkRetry("gateway: "+label+": Forward.Retry", rt.Forward.Retry)...)
 	if name := rt.Forward.TimeoutHeader; name != "" && !proxy.FreeField(name) {
 		bad("Forward.TimeoutHeader %q is no name of a field, or one of those that the gateway sets by itself", name)
 	}
+}
+
+// compile checks rt and composes its handler; label is what errors call it, outer are the plugins of the Config.
+func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route, error) {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("gateway: %s: "+format, append([]any{label}, args...)...))
+	}
+	rt.checkFields(bad)
+	if isNil(rt.Handler) {
+		bad("Handler is nil; set an *Upstream or any http.Handler")
+	}
+	if rt.MaxBody < 0 {
+		bad("MaxBody %d is negative; 0 means no bound", rt.MaxBody)
+	}
+	rt.checkForward(bad)
+	errs = append(errs, checkRetry("gateway: "+label+": Forward.Retry", rt.Forward.Retry)...)
 	ok := checkPlugins("gateway: "+label+": Plugins", rt.Plugins, &errs)
 	if !ok || len(errs) > 0 {
 		return route{}, errors.Join(errs...)
@@ -167,8 +172,7 @@ func (rt Route) compile(label string, outer []Plugin, logger panicLogger) (route
 	if f := rt.Forward; f.StripPath || f.Path != "" || f.Host != "" {
 		h = &forwarder{next: h, forward: f}
 	}
-	if f := rt.Forward; f.StripPath || f.Path != "" || f.PreserveHost || f.Host != "" || f.KongForwarded || f.Rewrite != nil || f.RequestTrailers || f.FlushInterval != 0 ||
-		f.Timeouts != (Timeouts{}) || f.TimeoutHeader != "" || len(f.Upgrade.Protocols) > 0 || !reflect.ValueOf(f.Retry).IsZero() {
+	if f := rt.Forward; !reflect.ValueOf(f).IsZero() {
 		out.forward = &f
 	}
 	if rt.MaxBody > 0 {
