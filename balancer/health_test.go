@@ -68,6 +68,30 @@ func requestsOf(t *testing.T, p *balancer.Pool, n int) map[string]int {
 	return got
 }
 
+// What is not counted takes nothing out that is on probation, either.
+func TestProbationCounts(t *testing.T) {
+	t.Parallel()
+	for rate, out := range map[float64]bool{0: false, 0.9: true} {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := balancer.NewPool(balancer.Config{Targets: named("a", "b"), Health: balancer.Health{Passive: balancer.Passive{
+				Failures: balancer.Failures{Refused: -1, TCP: -1, Timeouts: 1, HTTP: -1}, FailureRate: rate,
+			}}})
+			require.NoError(t, err)
+			end(t, p, "http://a", timeout)
+			require.Equal(t, balancer.Ejected, p.Status()[0].Health)
+			time.Sleep(2 * balancer.DefaultEjectionTime)
+			end(t, p, "http://a", answer(503))
+			require.Equal(t, out, p.Status()[0].Health == balancer.Ejected, "with a rate failures of all kinds count")
+			if !out {
+				end(t, p, "http://a", timeout)
+				require.Equal(t, balancer.Ejected, p.Status()[0].Health)
+			}
+			require.NoError(t, p.Close())
+			time.Sleep(time.Hour) // its timers end
+		})
+	}
+}
+
 // What requests say about a target.
 func TestPassive(t *testing.T) {
 	t.Parallel()

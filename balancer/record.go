@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,6 +118,11 @@ func (p *passive) verdict(o *policy.Outcome) verdict {
 	return bad + verdict(tcp)
 }
 
+// counts reports whether failures of that kind can take a member out.
+func (p *passive) counts(k kind) bool {
+	return p.FailureRate > 0 || p.Failures.limit(k) < math.MaxInt
+}
+
 // count takes in what a request said, and returns the reason for which the member has to go, or to come back; "" for none.
 func (r *record) count(now time.Duration, v verdict, p *passive, out bool) string {
 	r.mu.Lock()
@@ -132,7 +138,7 @@ func (r *record) count(now time.Duration, v verdict, p *passive, out bool) strin
 		r.minds.Store(true)
 		k := v.kind()
 		switch r.rows[k]++; {
-		case r.probation:
+		case r.probation && p.counts(k):
 			why = reasonProbation
 		case r.rows[k] >= p.Failures.limit(k):
 			why = k.reason()
