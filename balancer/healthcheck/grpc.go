@@ -16,11 +16,13 @@ import (
 	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
-// GRPC checks by a call of grpc.health.v1.Health/Check, gRPC's health checking protocol, in HTTP/2: with TLS where the target's
-// URL says https, without where it says http. Only SERVING is well. The zero GRPC asks about the server as a whole.
+// GRPC checks by a call of grpc.health.v1.Health/Check, gRPC's health checking protocol, in HTTP/2: with TLS for https, without
+// for http. Only SERVING is well. The zero GRPC asks about the server as a whole.
 type GRPC struct {
 	// Service is the service that is asked about. Default: the server as a whole.
 	Service string
+	// Scheme is http or https. Default that of the target's URL.
+	Scheme string
 	// Authority is the :authority of the call. Default the target's host.
 	Authority string
 }
@@ -39,6 +41,9 @@ func (g GRPC) Validate() error {
 	if !utf8.ValidString(g.Service) || len(g.Service) > maxMessage {
 		errs = append(errs, fmt.Errorf("GRPC.Service %.40q is not UTF-8, or longer than %d bytes", g.Service, maxMessage))
 	}
+	if g.Scheme != "" && g.Scheme != "http" && g.Scheme != "https" {
+		errs = append(errs, fmt.Errorf("GRPC.Scheme %q must be http or https", g.Scheme))
+	}
 	if g.Authority != "" {
 		if _, _, err := canonical.Host(g.Authority); err != nil {
 			errs = append(errs, fmt.Errorf("GRPC.Authority %q is no host, or host and port", g.Authority))
@@ -50,7 +55,7 @@ func (g GRPC) Validate() error {
 // Check implements [balancer.Checker].
 func (g GRPC) Check(ctx context.Context, c balancer.Check) error {
 	u := *c.URL
-	u.Path, u.RawPath = healthPath, ""
+	u.Scheme, u.Path, u.RawPath = cmp.Or(g.Scheme, u.Scheme), healthPath, ""
 	body := g.message()
 	r := (&http.Request{
 		Method: http.MethodPost, URL: &u, Host: g.Authority, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),

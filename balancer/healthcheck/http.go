@@ -106,7 +106,7 @@ func (h HTTP) Validate() error {
 func (h HTTP) Check(ctx context.Context, c balancer.Check) error {
 	path := cmp.Or(h.Path, "/")
 	u := *c.URL
-	u.Scheme = cmp.Or(h.Scheme, u.Scheme)
+	u.Scheme, u.Path = cmp.Or(h.Scheme, u.Scheme), cmp.Or(u.Path, "/") // what is joined to no path is relative
 	asked, err := url.Parse(path)
 	if err != nil {
 		return &balancer.AnswerError{Problem: "the path of the check is none"}
