@@ -13,9 +13,10 @@ import (
 //
 //	`kong:"name,option,…"`
 //
-// with the options required, default=V (an element list is separated by spaces), min=N, max=N, oneof=A|B, each=A|B (for the
-// elements of a list), nonempty, secret (never shown), and unsupported (Kong knows it and this module does not: it must be
-// absent, null, its default, or, with off=way.to|other.way:V, a map that has 0, or V, at the end of each way). A field without the tag is no part of the file. Pointers are fields that may be absent.
+// with the options required, default=V (an element list is separated by spaces), min=N, max=N (of a list: for its elements),
+// oneof=A|B, each=A|B (for the elements of a list), nonempty, secret (never shown), and unsupported (Kong knows it and this module
+// does not: it must be absent, null, its default, or, with off=way.to|other.way:V, a map that has 0, or V, at the end of each way).
+// A field without the tag is no part of the file. Pointers are fields that may be absent; structs have their defaults then.
 type schemaField struct {
 	index       int
 	name        string
@@ -116,11 +117,7 @@ type decoder struct {
 func (d *decoder) decode(n *node, v any) map[string]*node {
 	rv := reflect.ValueOf(v).Elem()
 	fields := d.schemas.of(rv.Type())
-	for _, f := range fields {
-		if f.hasDefault {
-			setDefault(rv.Field(f.index), f.def)
-		}
-	}
+	d.schemas.setDefaults(rv)
 	if n.kind != kindMap {
 		d.problems.add(n, n.found(), "expected a map", "")
 		return nil
@@ -223,6 +220,23 @@ func isOff(n *node, ways []string) bool {
 			return ok && (rest == "" || rest[0] == '.' || rest[0] == ':')
 		})
 	})
+}
+
+// isRecord tells of structs that are part of what they stand in, and have their defaults where they are not written.
+func isRecord(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t != reflect.TypeFor[ref]() && t != reflect.TypeFor[rawMap]()
+}
+
+// setDefaults sets the fields of a struct, and of the records in it, to their defaults.
+func (s *schemas) setDefaults(v reflect.Value) {
+	for _, f := range s.of(v.Type()) {
+		switch field := v.Field(f.index); {
+		case f.hasDefault:
+			setDefault(field, f.def)
+		case isRecord(f.typ) && !f.unsupported:
+			s.setDefaults(field)
+		}
+	}
 }
 
 // setDefault sets a field to the default of its tag.
@@ -426,9 +440,12 @@ func (d *decoder) list(n *node, v reflect.Value, f schemaField) bool {
 		return false
 	}
 	list := reflect.MakeSlice(v.Type(), len(n.items), len(n.items))
-	element := schemaField{typ: v.Type().Elem(), oneOf: f.each, secret: f.secret, nonempty: true}
+	element := schemaField{typ: v.Type().Elem(), oneOf: f.each, secret: f.secret, nonempty: true, min: f.min, max: f.max, hasMin: f.hasMin, hasMax: f.hasMax}
 	ok := true
 	for i, item := range n.items {
+		if f.secret {
+			d.problems.secret[item] = true
+		}
 		ok = d.value(item, list.Index(i), element) && ok
 	}
 	v.Set(list)
@@ -447,6 +464,9 @@ func (d *decoder) dict(n *node, v reflect.Value, f schemaField) bool {
 	ok := true
 	for _, written := range n.fields {
 		e := reflect.New(v.Type().Elem()).Elem()
+		if f.secret {
+			d.problems.secret[written.value] = true
+		}
 		if d.value(written.value, e, element) {
 			m.SetMapIndex(reflect.ValueOf(written.name), e)
 		} else {

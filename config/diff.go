@@ -28,7 +28,7 @@ type Change struct {
 
 // FieldChange is a field of a changed entity.
 type FieldChange struct {
-	// Field is its name in the file; those of a plugin's configuration begin with "config.".
+	// Field is its name in the file; those of a record have its name before them, such as those of a plugin's "config.".
 	Field string `json:"field"`
 	// Old and New are its values as JSON has them, with defaults filled in; nil where it has none, and where it is
 	// Secret. References to the environment stand for themselves.

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
@@ -235,8 +236,12 @@ func (m *memory) plugin(p *plugin) {
 // fields remembers the fields of a struct that have not their defaults. n is where it stands in the file; what is not
 // written there has its default, unless the field is one of those a url is taken apart into.
 func (m *memory) fields(e *entity, prefix string, v reflect.Value, n *node) {
+	e.defaults = append(e.defaults, m.defaultsOf(prefix, v.Type()))
+	m.written(e, prefix, v, n)
+}
+
+func (m *memory) written(e *entity, prefix string, v reflect.Value, n *node) {
 	defaults := m.defaultsOf(prefix, v.Type())
-	e.defaults = append(e.defaults, defaults)
 	derived := n.kind != kindMap || e.kind == serviceKind && n.get("url") != nil
 	for _, f := range m.schemas.of(v.Type()) {
 		at := n.get(f.name)
@@ -245,6 +250,12 @@ func (m *memory) fields(e *entity, prefix string, v reflect.Value, n *node) {
 		}
 		name, value := prefix+f.name, v.Field(f.index)
 		if f.name == "updated_at" || f.unsupported || holdsEntities(f.typ) || isEmpty(value) && defaults[name] == nil {
+			continue
+		}
+		if isRecord(f.typ) {
+			if at != nil {
+				m.written(e, name+".", value, at)
+			}
 			continue
 		}
 		s := showing{schemas: m.schemas, secret: f.secret}
@@ -270,6 +281,10 @@ func (m *memory) defaultsOf(prefix string, t reflect.Type) map[string]any {
 	}
 	out := map[string]any{}
 	for _, f := range m.schemas.of(t) {
+		if isRecord(f.typ) && !f.unsupported {
+			maps.Copy(out, m.defaultsOf(prefix+f.name+".", f.typ))
+			continue
+		}
 		v := reflect.New(f.typ).Elem()
 		if f.hasDefault {
 			setDefault(v, f.def)

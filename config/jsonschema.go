@@ -227,7 +227,7 @@ func (w *schemaWriter) value(f schemaField, where string, null bool) keywords {
 			out["maximum"] = f.max
 		}
 	case reflect.Slice:
-		element := schemaField{typ: f.typ.Elem(), oneOf: f.each}
+		element := schemaField{typ: f.typ.Elem(), oneOf: f.each, min: f.min, max: f.max, hasMin: f.hasMin, hasMax: f.hasMax}
 		out[typeKeyword], out["items"] = types("array"), w.value(element, where+"[]", false)
 		if f.nonempty {
 			out["minItems"] = 1

@@ -13,8 +13,8 @@ import (
 
 // Schema is the configuration of a plugin as a file has it: a pointer to a struct with a kong tag on each field, which holds
 // the field's name and, separated by commas, required, default=V, min=N, max=N, oneof=A|B, each=A|B, nonempty, secret and
-// unsupported. Fields are strings, booleans, ints, float64s, lists and maps of these, structs, and pointers to them for what
-// may be absent. A Schema may also have Check(*Check), for rules about several fields, StateKey() string: a plugin that
+// unsupported; of a list, min and max are for its elements. Fields are strings, booleans, ints, float64s, lists and maps of these,
+// structs, which have their defaults where they are not written, and pointers to them for what may be absent. A Schema may also have Check(*Check), for rules about several fields, StateKey() string: a plugin that
 // was built before for the same scope under the same key, which is not empty, is used again; and Fields() map[string]string,
 // the fields of the file by the names of those that errors of Build begin with, behind a package's: "keyauth: Names[0] …".
 type Schema interface {

@@ -51,6 +51,12 @@ func wrongFor(f schemaField) []any {
 		}
 	case t.Kind() == reflect.Float64:
 		wrong = []any{true, "5", "x", list, dict}
+		if f.hasMin {
+			wrong = append(wrong, f.min-1)
+		}
+		if f.hasMax {
+			wrong = append(wrong, f.max+0.5)
+		}
 	case t.Kind() == reflect.String:
 		wrong = []any{5, true, 1.5, list, dict, []any{}, map[string]any{}}
 		if f.nonempty || f.oneOf != nil {
@@ -66,6 +72,12 @@ func wrongFor(f schemaField) []any {
 		}
 		if f.each != nil {
 			wrong = append(wrong, []any{"zz"})
+		}
+		if f.hasMin {
+			wrong = append(wrong, []any{f.min - 1})
+		}
+		if f.hasMax {
+			wrong = append(wrong, []any{f.max, f.max + 1})
 		}
 	}
 	if f.unsupported { // anything that asks for something
@@ -84,6 +96,8 @@ func wrongTypes(t reflect.Type, path string, within func(v any) any, each func(f
 		}
 		switch e := f.typ; {
 		case f.unsupported:
+		case isRecord(e):
+			wrongTypes(e, at, field, each)
 		case e.Kind() == reflect.Pointer && e.Elem().Kind() == reflect.Struct:
 			wrongTypes(e.Elem(), at, field, each)
 		case e.Kind() == reflect.Slice && e.Elem().Kind() == reflect.Pointer:
