@@ -43,6 +43,7 @@ type builder struct {
 	pools     map[poolKey]*balancer.Pool
 	bad       map[*upstream]bool // reported
 	balancing map[*upstream]balancing
+	health    map[*upstream]health
 	places    map[string]*routePlace // by the name of the route
 }
 
@@ -147,7 +148,8 @@ func (b *builder) problem(n *node, err error) {
 // buildServices makes an upstream of each service that has a route.
 func (b *builder) buildServices() {
 	b.handlers, b.pools, b.bad = map[*service]*gateway.Upstream{}, map[poolKey]*balancer.Pool{}, map[*upstream]bool{}
-	b.balancing = map[*upstream]balancing{}
+	b.balancing, b.health = map[*upstream]balancing{}, map[*upstream]health{}
+	services := slices.DeleteFunc(slices.Clone(b.in.services), func(s *service) bool { return !s.readURL(b.d) })
 	used := map[*service]bool{}
 	for _, r := range b.in.routes {
 		if r.of != nil {
@@ -156,6 +158,7 @@ func (b *builder) buildServices() {
 	}
 	for _, up := range b.in.upstreams {
 		b.balancing[up] = b.balancingOf(up)
+		b.health[up] = b.healthOf(up)
 		for _, t := range up.Targets {
 			if _, err := balancer.NewPool(balancer.Config{Targets: targetsOf(&upstream{Targets: []*target{{Target: t.Target, Weight: 1}}}, "http")}); err != nil {
 				b.d.fail(t.node.get("target"), "is no host, or host and port")
@@ -163,10 +166,7 @@ func (b *builder) buildServices() {
 			}
 		}
 	}
-	for _, s := range b.in.services {
-		if !s.readURL(b.d) {
-			continue
-		}
+	for _, s := range services {
 		b.checkTLS(s)
 		if !s.Enabled || !used[s] {
 			if _, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: s.scheme() + "://" + hostPort(s.Host, s.Port)}}}); err != nil {
@@ -257,6 +257,7 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 		c.Pool, target = pool, fmt.Sprintf("%p", pool)
 	} else {
 		c.Targets = []balancer.Target{{URL: target}}
+		c.Health.Passive.Off = true // as in Kong, where upstreams alone have checks
 	}
 	// The same service as before keeps its connections and counters.
 	key := fmt.Sprintf("%q %q %+v %t %d", c.Name, target, c.Timeouts, c.UnencryptedHTTP2, s.Retries)
@@ -309,15 +310,23 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 		first = append(slices.Clone(targets), balancer.Target{URL: none.URL})
 		targets = append(targets, none)
 	}
-	p, err := balancer.NewPool(balancer.Config{Targets: first, Algorithm: b.balancing[up].algorithm})
+	h := b.health[up]
+	key := fmt.Sprintf("pool %q %q %s %s", up.Name, scheme, b.balancing[up].key, h.key)
+	before, stays := b.kept(key).(*balancer.Pool)
+	c := balancer.Config{Targets: first, Algorithm: b.balancing[up].algorithm, Health: h.config}
+	if stays || b.d.problems.count() > 0 { // then it is made to see whether it can be, and makes no checks
+		c.Health.Active = balancer.Active{}
+	}
+	p, err := balancer.NewPool(c)
 	if err == nil {
 		err = p.SetTargets(targets)
 	}
 	if err != nil {
+		_ = p.Close()
 		return nil, fmt.Errorf("upstream %q: %w", up.Name, err)
 	}
-	key := fmt.Sprintf("pool %q %q %s", up.Name, scheme, b.balancing[up].key)
-	if before, ok := b.kept(key).(*balancer.Pool); ok {
+	b.warnAboutScheme(up, scheme)
+	if stays {
 		// Only in a gateway that serves this snapshot may the targets change; see Reloader.
 		p = before
 		b.out.retarget = append(b.out.retarget, func() error { return before.SetTargets(targets) })

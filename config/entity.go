@@ -132,19 +132,19 @@ type upstream struct {
 	UpdatedAt int64     `kong:"updated_at"`
 	Targets   []*target `kong:"targets"`
 
-	HashOn             string         `kong:"hash_on,default=none,oneof=none|consumer|ip|header|cookie|path|query_arg|uri_capture"`
-	HashFallback       string         `kong:"hash_fallback,default=none,oneof=none|consumer|ip|header|cookie|path|query_arg|uri_capture"`
-	HashOnHeader       string         `kong:"hash_on_header"`
-	HashFallbackHeader string         `kong:"hash_fallback_header"`
-	HashOnCookie       string         `kong:"hash_on_cookie"`
-	HashOnCookiePath   string         `kong:"hash_on_cookie_path,default=/"`
-	HashOnQuery        string         `kong:"hash_on_query_arg"`
-	HashFallbackQuery  string         `kong:"hash_fallback_query_arg"`
-	HashOnCapture      string         `kong:"hash_on_uri_capture"`
-	HashFallbackCapt   string         `kong:"hash_fallback_uri_capture"`
-	ClientCertificate  ref            `kong:"client_certificate"`
-	UseSRVName         bool           `kong:"use_srv_name,default=false,unsupported"`
-	HealthChecks       map[string]any `kong:"healthchecks,unsupported,off=threshold|active.healthy.interval|active.unhealthy.interval|passive.healthy.successes|passive.unhealthy.http_failures|passive.unhealthy.tcp_failures|passive.unhealthy.timeouts"`
+	HashOn             string       `kong:"hash_on,default=none,oneof=none|consumer|ip|header|cookie|path|query_arg|uri_capture"`
+	HashFallback       string       `kong:"hash_fallback,default=none,oneof=none|consumer|ip|header|cookie|path|query_arg|uri_capture"`
+	HashOnHeader       string       `kong:"hash_on_header"`
+	HashFallbackHeader string       `kong:"hash_fallback_header"`
+	HashOnCookie       string       `kong:"hash_on_cookie"`
+	HashOnCookiePath   string       `kong:"hash_on_cookie_path,default=/"`
+	HashOnQuery        string       `kong:"hash_on_query_arg"`
+	HashFallbackQuery  string       `kong:"hash_fallback_query_arg"`
+	HashOnCapture      string       `kong:"hash_on_uri_capture"`
+	HashFallbackCapt   string       `kong:"hash_fallback_uri_capture"`
+	ClientCertificate  ref          `kong:"client_certificate"`
+	UseSRVName         bool         `kong:"use_srv_name,default=false,unsupported"`
+	HealthChecks       healthChecks `kong:"healthchecks"`
 
 	client *certificate // what ClientCertificate names
 }

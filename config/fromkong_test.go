@@ -24,6 +24,7 @@ const (
 // place is where the fields of an entity, or of a plugin's configuration, stand in a file.
 type place struct {
 	def     string                    // in the JSON Schema; "" is the file itself
+	record  string                    // a field of it, of which the fields are meant, at whatever depth
 	base    map[string]any            // fields without which nothing loads
 	with    map[string]map[string]any // what a field needs beside it; nil takes a field of base away
 	samples map[string]any            // values for fields, where one cannot be made of the schema
@@ -80,12 +81,22 @@ func places() map[string]place {
 				"hash_on":       {"hash_on_header": "x-a", "hash_on_cookie": "c", "hash_on_query_arg": "q", "hash_on_uri_capture": "u"},
 				"hash_fallback": {"hash_on": "header", "hash_on_header": "x-a", "hash_fallback_header": "x-b", "hash_on_cookie": "c", "hash_fallback_query_arg": "q", "hash_fallback_uri_capture": "u"},
 			},
-			samples: fields{"client_certificate": someID, "name": "u.x", "hash_on_cookie_path": "/p", "host_header": "h.x", "targets": one(fields{"target": "b.x:1"})},
+			samples: fields{"healthchecks": fields{"threshold": 1}, "client_certificate": someID, "name": "u.x", "hash_on_cookie_path": "/p", "host_header": "h.x", "targets": one(fields{"target": "b.x:1"})},
 			around: func(f fields) map[string]any {
 				return fields{
 					"services": one(fields{"name": "s", "host": "u.x", "routes": one(fields{"paths": one("/")})}), "upstreams": one(f),
 					"certificates": one(fields{"id": someID, "cert": cert, "key": key}),
 				}
+			},
+		},
+		recordSection("healthchecks"): {
+			def: "upstream", record: "healthchecks", base: fields{"name": "u.x", "targets": one(fields{"target": "a.x:1"})},
+			samples: fields{
+				"active.http_path": "/p", "active.https_sni": "h.x", "active.headers": fields{"x-a": one("b")}, "active.healthy.http_statuses": one(204),
+				"active.unhealthy.http_statuses": one(404), "passive.healthy.http_statuses": one(204), "passive.unhealthy.http_statuses": one(404),
+			},
+			around: func(f fields) map[string]any {
+				return fields{"services": one(fields{"name": "s", "host": "u.x", "routes": one(fields{"paths": one("/")})}), "upstreams": one(f)}
 			},
 		},
 		"target": {
@@ -176,13 +187,22 @@ func places() map[string]place {
 
 func pluginSection(name string) string { return "plugin " + name }
 
+func recordSection(name string) string { return "record " + name }
+
 // document is a file that sets one field.
 func (p place) document(name string, v any) map[string]any {
 	f := maps.Clone(p.base)
 	if f == nil {
 		f = fields{}
 	}
-	f[name] = v
+	if p.record == "" {
+		f[name] = v
+	} else {
+		for _, step := range slices.Backward(strings.Split(p.record+"."+name, ".")) {
+			v = fields{step: v}
+		}
+		maps.Copy(f, v.(fields))
+	}
 	for other, value := range p.with[name] {
 		if f[other] = value; value == nil {
 			delete(f, other)
@@ -206,14 +226,46 @@ func (p place) properties(t *testing.T, schema map[string]any) map[string]any {
 	}
 	out, ok := schema["properties"].(map[string]any)
 	require.True(t, ok, p.def)
-	return out
+	if p.record == "" {
+		return out
+	}
+	all := fields{}
+	var flatten func(way string, v any)
+	flatten = func(way string, v any) {
+		inner, _ := v.(map[string]any)["properties"].(map[string]any)
+		if inner == nil {
+			all[way] = v
+		}
+		for name, v := range inner {
+			flatten(strings.TrimPrefix(way+"."+name, "."), v)
+		}
+	}
+	flatten("", out[p.record])
+	return all
 }
 
 // known are the fields that the decoder knows, as it lists them when it meets one that it does not know.
 func (p place) known(t *testing.T) []string {
 	t.Helper()
-	_, err := loadDocument(t, p.document(noSuchName, 1))
-	return allowed(t, err)
+	if p.record == "" {
+		_, err := loadDocument(t, p.document(noSuchName, 1))
+		return allowed(t, err)
+	}
+	var names []string
+	var look func(way string)
+	look = func(way string) {
+		_, err := loadDocument(t, p.document(way+noSuchName, 1))
+		for _, name := range allowed(t, err) {
+			if _, err := loadDocument(t, p.document(way+name, fields{noSuchName: 1})); strings.Contains(err.Error(), "unknown field") {
+				look(way + name + ".")
+			} else {
+				names = append(names, way+name)
+			}
+		}
+	}
+	look("")
+	slices.Sort(names)
+	return names
 }
 
 // allowed finds what is allowed in the place of noSuchName.
@@ -310,7 +362,7 @@ type row struct {
 
 const pagePath = "../docs/from-kong.md"
 
-var heading = regexp.MustCompile("^### (?:Entity|Plugin) `([^`]+)`$") //nolint:gochecknoglobals // fixed
+var heading = regexp.MustCompile("^### (?:Entity|Plugin|Record) `([^`]+)`$") //nolint:gochecknoglobals // fixed
 
 // page reads the tables about fields.
 func page(t *testing.T) map[string][]row {
@@ -325,6 +377,9 @@ func page(t *testing.T) map[string][]row {
 			section = m[1]
 			if strings.HasPrefix(line, "### Plugin") {
 				section = pluginSection(section)
+			}
+			if strings.HasPrefix(line, "### Record") {
+				section = recordSection(section)
 			}
 			out[section] = nil
 		case strings.HasPrefix(line, "#"):

@@ -37,7 +37,7 @@ type Options struct {
 	Headers Headers
 	// Getenv resolves {vault://env/NAME} references. Nil means os.LookupEnv.
 	Getenv func(name string) (string, bool)
-	// Dial makes connections to services, for tests. Nil means a net.Dialer.
+	// Dial makes connections to services, those of health checks among them, for tests. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MaxBytes bounds the file. Default 32 MiB.
 	MaxBytes int64
@@ -46,14 +46,14 @@ type Options struct {
 	// DrainTimeout is the gateway's; see gateway.Config.
 	DrainTimeout time.Duration
 	// Previous is the snapshot that a gateway serves and that the new one is to replace: what has not changed is taken over,
-	// upstreams with their connections and counters, limiters with their counts. See [Reloader].
+	// upstreams with their connections and counters and the health of their targets, limiters with their counts. See [Reloader].
 	Previous *Snapshot
 }
 
 // Snapshot is what a file says, ready for [gateway.New] or [gateway.Gateway.Apply].
 type Snapshot struct {
-	// Gateway is the configuration. It owns the upstreams made for it: one that is not given to a gateway has to be
-	// closed with Close.
+	// Gateway is the configuration. It owns the upstreams made for it, of which the targets are checked from now on: one that
+	// is not given to a gateway has to be closed with Close.
 	Gateway gateway.Config
 	// Unsupported lists what was left out; see Options.AllowUnsupported. Each names its place in the file.
 	Unsupported []string

@@ -470,7 +470,6 @@ func TestWithoutEffect(t *testing.T) {
 		"plugins: [{name: request-termination, protocols: {}}]":                    "protocols: the list is empty",
 		"plugins: [{name: acl, config: {allow: {}}}]":                              "allow or deny is required",
 		"upstreams: [{name: u, targets: [{target: 'a.test:1'}], healthchecks: 5}]": "healthchecks",
-		"upstreams: [{name: u, healthchecks: {active: {healthy: {interval: 5}}}}]": "healthchecks",
 		"upstreams: [{name: u, healthchecks: {passive: {unhealthy: 0}}}]":          "healthchecks",
 		"plugins: [{name: rate-limiting, config: {minute: 1, redis: {host: h}}}]":  "redis",
 		"plugins: [{name: rate-limiting, config: {minute: 1, redis: {host: {}}}}]": "redis",

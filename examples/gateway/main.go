@@ -142,12 +142,12 @@ func run(ctx context.Context, s settings, out, logs io.Writer, hangup <-chan os.
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(logs, nil))
-	if s.check || s.explain != "" {
-		log = slog.New(slog.DiscardHandler)
+	options := config.Options{AllowUnsupported: s.allowUnsupported, Entry: entry, Logger: log, DrainTimeout: drainTimeout}
+	if s.check || s.explain != "" { // nobody is to be connected to, not even for health checks
+		options.Logger = slog.New(slog.DiscardHandler)
+		options.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.ErrUnsupported }
 	}
-	r, err := config.NewReloader(config.ReloaderConfig{File: s.file, CertFile: s.tlsCert, KeyFile: s.tlsKey, Options: config.Options{
-		AllowUnsupported: s.allowUnsupported, Entry: entry, Logger: log, DrainTimeout: drainTimeout,
-	}})
+	r, err := config.NewReloader(config.ReloaderConfig{File: s.file, CertFile: s.tlsCert, KeyFile: s.tlsKey, Options: options})
 	if err != nil {
 		return err
 	}
