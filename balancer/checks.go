@@ -159,8 +159,12 @@ func (k *checks) ask(m *Member, socket func(address string) string) (err error) 
 	if k.TLS != nil {
 		c.TLS = k.TLS()
 	}
-	if err = k.Checker.Check(ctx, c); ctx.Err() != nil { // what came too late does not count, and what it is called neither
-		return errors.Join(ctx.Err(), err)
+	err = k.Checker.Check(ctx, c)
+	if late := ctx.Err(); late != nil { // what came too late does not count, and what it is called neither
+		if err == nil {
+			return late
+		}
+		return fmt.Errorf("%w: %v", late, err) //nolint:errorlint // see above
 	}
 	return err
 }

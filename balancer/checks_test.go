@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/policy"
 )
 
 // script is a Checker that does what is set for a target, and well where nothing is.
@@ -61,6 +63,13 @@ func (s *script) asked(name string, since time.Time) int {
 
 func fails(err error) func(context.Context) error { return func(context.Context) error { return err } }
 
+func late(err error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		<-ctx.Done()
+		return err
+	}
+}
+
 func hangs(ctx context.Context) error {
 	<-ctx.Done()
 	return errors.New("gave up") // what it says does not matter then
@@ -95,6 +104,8 @@ func TestChecks(t *testing.T) {
 		{"an answer", balancer.Active{Failures: balancer.Failures{HTTP: 2}}, fails(&balancer.AnswerError{Status: 500}), "http_failures", 2},
 		{"no answer in time", balancer.Active{Failures: balancer.Failures{Timeouts: 5}}, hangs, "timeouts", 5},
 		{"an answer that says it was too late", balancer.Active{}, fails(context.DeadlineExceeded), "timeouts", 3},
+		{"an answer that comes too late", balancer.Active{}, late(&balancer.AnswerError{Status: 500}), "timeouts", 3},
+		{"what says nothing, and comes too late", balancer.Active{}, late(balancer.ErrInconclusive), "timeouts", 3},
 		{"a checker that panics", balancer.Active{}, func(context.Context) error { panic("oh") }, "tcp_failures", 3},
 		{"what says nothing", balancer.Active{}, fails(fmt.Errorf("%w: a redirect", balancer.ErrInconclusive)), "", 0},
 		{"not counted", balancer.Active{Failures: balancer.Failures{Refused: -1, TCP: -1, Timeouts: -1, HTTP: -1}}, fails(syscall.ECONNRESET), "", 0},
@@ -150,21 +161,17 @@ func TestChecksOfEjected(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		about    string
-		end      func(t *testing.T, p *balancer.Pool)
+		ends     []policy.Outcome
 		do       func(context.Context) error
 		c        balancer.Active
 		from, to time.Duration // when it is back; 0 for never
 		reason   string
 	}{
-		{"refused", func(t *testing.T, p *balancer.Pool) { end(t, p, "http://b", refused) }, nil, balancer.Active{Interval: -1, UnhealthyInterval: time.Second}, 1800 * time.Millisecond, 2200 * time.Millisecond, "checks_succeeded"},
-		{"503", func(t *testing.T, p *balancer.Pool) {
-			for range 3 {
-				end(t, p, "http://b", answer(503))
-			}
-		}, nil, balancer.Active{Interval: -1, UnhealthyInterval: time.Second}, 10 * time.Second, 13 * time.Second, "checks_succeeded"},
-		{"refused, and still", func(t *testing.T, p *balancer.Pool) { end(t, p, "http://b", refused) }, fails(syscall.ECONNREFUSED), balancer.Active{UnhealthyInterval: time.Second}, 0, 0, "connect_refused"},
-		{"refused, and checks bring nothing back", func(t *testing.T, p *balancer.Pool) { end(t, p, "http://b", refused) }, nil, balancer.Active{Successes: -1}, 10 * time.Second, 12 * time.Second, "ejection_over"},
-		{"refused, and only what is well is checked", func(t *testing.T, p *balancer.Pool) { end(t, p, "http://b", refused) }, nil, balancer.Active{UnhealthyInterval: -1}, 10 * time.Second, 12 * time.Second, "ejection_over"},
+		{"refused", []policy.Outcome{refused}, nil, balancer.Active{Interval: -1, UnhealthyInterval: time.Second}, 1800 * time.Millisecond, 2200 * time.Millisecond, "checks_succeeded"},
+		{"503", slices.Repeat([]policy.Outcome{answer(503)}, 3), nil, balancer.Active{Interval: -1, UnhealthyInterval: time.Second}, 10 * time.Second, 13 * time.Second, "checks_succeeded"},
+		{"refused, and still", []policy.Outcome{refused}, fails(syscall.ECONNREFUSED), balancer.Active{UnhealthyInterval: time.Second}, 0, 0, "connect_refused"},
+		{"refused, and checks bring nothing back", []policy.Outcome{refused}, nil, balancer.Active{Successes: -1}, 10 * time.Second, 12 * time.Second, "ejection_over"},
+		{"refused, and only what is well is checked", []policy.Outcome{refused}, nil, balancer.Active{UnhealthyInterval: -1}, 10 * time.Second, 12 * time.Second, "ejection_over"},
 	} {
 		t.Run(tt.about, func(t *testing.T) {
 			t.Parallel()
@@ -178,7 +185,9 @@ func TestChecksOfEjected(t *testing.T) {
 				}
 				s.set("b", tt.do)
 				began := time.Now()
-				tt.end(t, p)
+				for _, o := range tt.ends {
+					end(t, p, "http://b", o)
+				}
 				require.Equal(t, balancer.Ejected, p.Status()[1].Health)
 				time.Sleep(time.Minute)
 				synctest.Wait()

@@ -151,7 +151,7 @@ func (p *Pool) assess(members []*Member) ([]bool, PoolHealth) {
 		}
 		share := t.healthy / t.all
 		takenOver := carried >= 1 && carried > share*overprovision
-		if out[i] = share >= p.panic || takenOver; !out[i] {
+		if out[i] = share >= p.panicShare || takenOver; !out[i] {
 			h.Panic = true
 		}
 	}

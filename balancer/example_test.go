@@ -2,6 +2,7 @@ package balancer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -46,6 +47,31 @@ func ExampleNewPool_errors() {
 	// Output:
 	// balancer: Config.Targets[0].URL "ftp://a.test": scheme must be http or https
 	// balancer: Config.Targets[1].Weight 70000: must be 1 to 65535, 0 for the default of 100, or NoTraffic
+}
+
+// A target that refuses connections gets no requests for a while, and somebody is told.
+func ExampleHealth() {
+	pool := policy.Must(balancer.NewPool(balancer.Config{
+		Targets: []balancer.Target{{URL: "http://a.test"}, {URL: "http://b.test"}, {URL: "http://c.test"}},
+		Health: balancer.Health{OnChange: func(c balancer.HealthChange) {
+			fmt.Println(c.Target, "is", c.To, "because of", c.Reason)
+			fmt.Println(c.Pool.Healthy, "of", c.Pool.Targets, "are healthy")
+		}},
+	}))
+	defer pool.Close()
+	m, _ := pool.Pick(balancer.Query{})
+	pool.Done(m, policy.Outcome{Err: errors.New("connection refused"), Fault: policy.FaultRefused})
+	for range 3 {
+		m, _ := pool.Pick(balancer.Query{})
+		fmt.Println(m.Target())
+		pool.Done(m, policy.Outcome{Status: 200})
+	}
+	// Output:
+	// http://a.test is ejected because of connect_refused
+	// 2 of 3 are healthy
+	// http://c.test
+	// http://b.test
+	// http://c.test
 }
 
 // Targets change while traffic flows; those that stay keep their counters.

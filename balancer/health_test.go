@@ -407,7 +407,7 @@ balancer: Config.Health.Active.Checker: is nil, and other fields of Active are s
 }
 
 // What is asked of all requests costs little.
-func TestHealthAllocs(t *testing.T) { //nolint:paralleltest // it counts allocations
+func TestHealthAllocs(t *testing.T) { // not parallel: it counts allocations
 	for _, c := range []balancer.Passive{{}, {FailureRate: 0.5}} {
 		p, err := balancer.NewPool(balancer.Config{Targets: named("a", "b"), Health: balancer.Health{Passive: c}})
 		require.NoError(t, err)

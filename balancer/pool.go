@@ -65,7 +65,7 @@ type Pool struct {
 	passive    *passive
 	checks     *checks // nil where there are none
 	maxEjected float64
-	panic      float64
+	panicShare float64
 	minHealthy float64
 	onChange   func(HealthChange)
 	pending    notify.Queue[HealthChange]
@@ -94,7 +94,7 @@ func NewPool(c Config) (*Pool, error) {
 	health, unhealthy := c.Health.withDefaults()
 	p := &Pool{
 		algorithm: c.Algorithm, zone: c.Zone, home: &home{epoch: time.Now(), slowStart: c.SlowStart},
-		maxEjected: health.MaxEjected, panic: health.Panic, minHealthy: health.MinHealthy, onChange: health.OnChange,
+		maxEjected: health.MaxEjected, panicShare: health.Panic, minHealthy: health.MinHealthy, onChange: health.OnChange,
 	}
 	if unhealthy == nil {
 		p.passive = newPassive(health.Passive)
@@ -117,7 +117,7 @@ func NewPool(c Config) (*Pool, error) {
 	if c.SlowStart < 0 {
 		err = errors.Join(err, &ConfigError{Field: fmt.Sprintf("SlowStart %v", c.SlowStart), Problem: "is negative; 0 means none"})
 	}
-	if err = errors.Join(err, unhealthy); err != nil {
+	if err := errors.Join(err, unhealthy); err != nil {
 		return nil, err
 	}
 	if health.Active.Checker != nil {

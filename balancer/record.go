@@ -151,7 +151,7 @@ func (r *record) count(now time.Duration, v verdict, p *passive, out bool) strin
 		}
 		r.window.Add(now, n)
 		sum := r.window.Sum()
-		if why == "" && sum.Calls >= uint64(p.MinRequests) && float64(sum.Failed) >= p.FailureRate*float64(sum.Calls) { //nolint:gosec // G115: positive
+		if why == "" && sum.Calls >= uint64(p.MinRequests) && float64(sum.Failed) >= p.FailureRate*float64(sum.Calls) {
 			why = reasonRate
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/gatehouse-go/gateway/balancer"
@@ -31,6 +30,8 @@ type GRPC struct {
 const healthPath = "/grpc.health.v1.Health/Check"
 
 const (
+	wellKnown  = 1 // the number of HealthCheckResponse's field, and of the status that is well
+	isServing  = 1
 	frameHead  = 5 // a byte that says whether the message is compressed, and its length
 	maxMessage = 4 << 10
 )
@@ -61,19 +62,20 @@ func (g GRPC) Check(ctx context.Context, c balancer.Check) error {
 		Method: http.MethodPost, URL: &u, Host: g.Authority, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
 		Header: http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {userAgent}},
 	}).WithContext(ctx)
-	t := transport(c, &u, true)
-	defer t.CloseIdleConnections()
-	res, err := t.RoundTrip(r)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what happened, and is told apart by its cause
-	}
-	defer func() { _ = res.Body.Close() }()
-	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); res.StatusCode != http.StatusOK || !strings.HasPrefix(strings.TrimSpace(kind), "application/grpc") {
+	return exchange(c, r, true, judge)
+}
+
+// judge says what the answer to a call says about the target.
+func judge(res *http.Response) error {
+	if res.StatusCode != http.StatusOK || !canonical.GRPC(res.Header) {
 		return &balancer.AnswerError{Status: res.StatusCode, Problem: "the answer is not gRPC's"}
 	}
 	frame, err := io.ReadAll(io.LimitReader(res.Body, frameHead+maxMessage+1))
-	if err != nil {
-		return err //nolint:wrapcheck // likewise
+	switch {
+	case err != nil:
+		return err //nolint:wrapcheck // it says what happened
+	case len(frame) > frameHead+maxMessage: // its trailer has not been read
+		return &balancer.AnswerError{Problem: "the answer is too long"}
 	}
 	if status := cmp.Or(res.Trailer.Get("Grpc-Status"), res.Header.Get("Grpc-Status")); status != "0" {
 		return &balancer.AnswerError{Problem: fmt.Sprintf("grpc-status is %.20q", status)}
@@ -91,15 +93,14 @@ func (g GRPC) message() []byte {
 	if g.Service != "" {
 		message = append(binary.AppendUvarint([]byte{service}, uint64(len(g.Service))), g.Service...)
 	}
-	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...) //nolint:gosec // G115: Validate bounds it
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
 }
 
 // serving reports whether frame is a HealthCheckResponse that says SERVING. Other fields may come in later versions of it.
 func serving(frame []byte) bool {
-	if len(frame) < frameHead || frame[0] != 0 || binary.BigEndian.Uint32(frame[1:]) != uint32(len(frame)-frameHead) { //nolint:gosec // G115: a bounded length
+	if len(frame) < frameHead || frame[0] != 0 || binary.BigEndian.Uint32(frame[1:]) != uint32(len(frame)-frameHead) {
 		return false
 	}
-	const wellKnown, isServing = 1, 1
 	status := uint64(0)
 	for rest := frame[frameHead:]; len(rest) > 0; {
 		tag, n := binary.Uvarint(rest)
@@ -107,7 +108,7 @@ func serving(frame []byte) bool {
 			return false
 		}
 		rest = rest[n:]
-		size := 0
+		var size int
 		switch tag & 7 {
 		case 0: // a varint
 			v, n := binary.Uvarint(rest)
@@ -125,7 +126,7 @@ func serving(frame []byte) bool {
 			if n <= 0 || v > maxMessage {
 				return false
 			}
-			size = n + int(v) //nolint:gosec // G115: bounded
+			size = n + int(v)
 		case 5:
 			size = 4
 		default:

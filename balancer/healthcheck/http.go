@@ -3,11 +3,10 @@ package healthcheck
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -21,27 +20,23 @@ import (
 // DefaultMaxBody is the default of HTTP.MaxBody.
 const DefaultMaxBody = 64 << 10
 
-// maxHead bounds the heads of answers.
-const maxHead = 64 << 10
-
-const userAgent = "gatehouse-healthcheck"
-
 // HTTP checks by a request. The zero HTTP asks for "/" and expects a status from 200 to 299.
 type HTTP struct {
-	// Path is what is asked for, with a query if there is one, below the path of the target's URL. Default "/".
+	// Path is what is asked for, with a query if there is one, below the path of the target's URL. It is in canonical form.
+	// Default "/".
 	Path string
 	// Method is GET, which is the default, HEAD, OPTIONS or any other.
 	Method string
-	// Scheme is http or https. Default that of the target's URL.
+	// Scheme is http or https. Default that of the target's URL, of which the port is used all the same.
 	Scheme string
 	// Host is the Host of the request. Default the target's.
 	Host string
-	// Header has further fields. It is not changed, and must not be. A User-Agent of "gatehouse-healthcheck" is sent unless
-	// there is one.
+	// Header has further fields, but for Host and those of the connection, such as Transfer-Encoding. It is not changed, and
+	// must not be. A User-Agent of "gatehouse-healthcheck" is sent unless there is one.
 	Header http.Header
-	// Statuses say that a target is well. Nil means 200 to 299, as far as they are not in FailureStatuses.
+	// Statuses say that a target is well. None means 200 to 299, as far as they are not in FailureStatuses.
 	Statuses []int
-	// FailureStatuses say that it is not. Nil means all that are not in Statuses; otherwise what is in neither says nothing.
+	// FailureStatuses say that it is not. None means all that are not in Statuses; otherwise what is in neither says nothing.
 	FailureStatuses []int
 	// Body must match what comes as body, as far as that is within MaxBody. Nil: it is not read.
 	Body *regexp.Regexp
@@ -55,13 +50,16 @@ type HTTP struct {
 func (h HTTP) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if h.Path != "" {
-		if u, err := url.Parse(h.Path); err != nil || h.Path[0] != '/' || strings.HasPrefix(h.Path, "//") || u.Fragment != "" || strings.ContainsAny(h.Path, "# ") {
-			bad("HTTP.Path %q is no path; write it as /healthz", h.Path)
-		}
+	if h.Path != "" && !validPath(h.Path) {
+		bad("HTTP.Path %q is no path, or not in canonical form; write it as /healthz, without dot segments, repeated slashes or needless escapes", h.Path)
 	}
-	if h.Method != "" && !canonical.Token(h.Method) {
+	switch {
+	case h.Method != "" && !canonical.Token(h.Method):
 		bad("HTTP.Method %q is no method", h.Method)
+	case h.Method == http.MethodConnect:
+		bad("HTTP.Method %q asks for a tunnel; use another, such as GET", h.Method)
+	case h.Method == http.MethodHead && h.Body != nil:
+		bad("HTTP.Body is set, and answers to HEAD have none")
 	}
 	if h.Scheme != "" && h.Scheme != "http" && h.Scheme != "https" {
 		bad("HTTP.Scheme %q must be http or https", h.Scheme)
@@ -71,9 +69,18 @@ func (h HTTP) Validate() error {
 			bad("HTTP.Host %q is no host, or host and port", h.Host)
 		}
 	}
-	for name, values := range h.Header {
-		if !canonical.Token(name) {
+	for _, name := range slices.Sorted(maps.Keys(h.Header)) {
+		key, values := http.CanonicalHeaderKey(name), h.Header[name]
+		_, twice := h.Header[key]
+		switch {
+		case !canonical.Token(name):
 			bad("HTTP.Header %q is no name of a field", name)
+		case key == "Host":
+			bad("HTTP.Header %q is not sent; set HTTP.Host", name)
+		case slices.Contains(framing, key):
+			bad("HTTP.Header %q is for the connection, and cannot be set", name)
+		case twice && key != name:
+			bad("HTTP.Header %q is there as %q, too", name, key)
 		}
 		for _, v := range values {
 			if !canonical.FieldValue(v) {
@@ -102,6 +109,22 @@ func (h HTTP) Validate() error {
 	return errors.Join(errs...)
 }
 
+// framing are the fields that say where a message ends, or what becomes of its connection.
+var framing = []string{"Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// validPath reports whether s is a path, with a query if there is one, that can stand behind another.
+func validPath(s string) bool {
+	if s[0] != '/' || strings.HasPrefix(s, "//") || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' }) {
+		return false
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return false
+	}
+	path, err := canonical.Path(u, canonical.PathOptions{AllowEncodedSlash: true})
+	return err == nil && path == u.EscapedPath()
+}
+
 // Check implements [balancer.Checker].
 func (h HTTP) Check(ctx context.Context, c balancer.Check) error {
 	path := cmp.Or(h.Path, "/")
@@ -111,28 +134,23 @@ func (h HTTP) Check(ctx context.Context, c balancer.Check) error {
 	if err != nil {
 		return &balancer.AnswerError{Problem: "the path of the check is none"}
 	}
-	u = *u.JoinPath(asked.EscapedPath())
+	canonical.SetPath(&u, strings.TrimSuffix(u.EscapedPath(), "/")+asked.EscapedPath())
 	u.RawQuery, u.ForceQuery = asked.RawQuery, asked.ForceQuery
-	r := (&http.Request{Method: cmp.Or(h.Method, http.MethodGet), URL: &u, Host: h.Host, Header: h.Header.Clone()}).WithContext(ctx)
-	if r.Header == nil {
-		r.Header = http.Header{}
+	r := (&http.Request{Method: cmp.Or(h.Method, http.MethodGet), URL: &u, Host: h.Host, Header: http.Header{"User-Agent": {userAgent}}}).WithContext(ctx)
+	for name, values := range h.Header {
+		r.Header[http.CanonicalHeaderKey(name)] = values
 	}
-	if _, ok := r.Header["User-Agent"]; !ok {
-		r.Header.Set("User-Agent", userAgent)
-	}
-	t := transport(c, &u, h.HTTP2)
-	defer t.CloseIdleConnections()
-	res, err := t.RoundTrip(r)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what happened, and is told apart by its cause
-	}
-	defer func() { _ = res.Body.Close() }()
-	if err := h.judge(res.StatusCode); err != nil || h.Body == nil {
+	return exchange(c, r, h.HTTP2, h.judge)
+}
+
+// judge says what the answer says about the target.
+func (h HTTP) judge(res *http.Response) error {
+	if err := h.status(res.StatusCode); err != nil || h.Body == nil {
 		return err
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, cmp.Or(h.MaxBody, DefaultMaxBody)))
 	if err != nil {
-		return err //nolint:wrapcheck // likewise
+		return err //nolint:wrapcheck // it says what happened
 	}
 	if !h.Body.Match(body) {
 		return &balancer.AnswerError{Status: res.StatusCode, Problem: "the body does not match"}
@@ -140,46 +158,15 @@ func (h HTTP) Check(ctx context.Context, c balancer.Check) error {
 	return nil
 }
 
-func (h HTTP) judge(status int) error {
+func (h HTTP) status(status int) error {
 	switch {
 	case slices.Contains(h.Statuses, status):
 		return nil
 	case slices.Contains(h.FailureStatuses, status):
-	case h.Statuses == nil && status/100 == 2:
+	case len(h.Statuses) == 0 && status/100 == 2:
 		return nil
-	case h.FailureStatuses != nil:
+	case len(h.FailureStatuses) > 0:
 		return balancer.ErrInconclusive
 	}
 	return &balancer.AnswerError{Status: status, Problem: "it says that the target is not well"}
-}
-
-// transport sends a single request, to the target.
-func transport(c balancer.Check, u *url.URL, http2 bool) *http.Transport {
-	t := &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return c.Dial(ctx) },
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHead,
-		Protocols:              new(http.Protocols),
-	}
-	t.Protocols.SetHTTP1(!http2)
-	t.Protocols.SetHTTP2(http2)
-	t.Protocols.SetUnencryptedHTTP2(http2)
-	if u.Scheme == "https" {
-		t.TLSClientConfig = tlsOf(c, u)
-		if !http2 {
-			t.TLSClientConfig.NextProtos = nil
-		}
-	}
-	return t
-}
-
-// tlsOf returns the configuration for a connection to the target.
-func tlsOf(c balancer.Check, u *url.URL) *tls.Config {
-	config := c.TLS.Clone()
-	if config == nil {
-		config = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	config.ServerName = cmp.Or(config.ServerName, u.Hostname())
-	return config
 }
