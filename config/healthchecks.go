@@ -337,9 +337,9 @@ func (b *builder) checkHealth(up *upstream) bool {
 			hosts += len(values)
 		}
 		switch {
-		case healthcheck.HTTP{Header: http.Header{name: nil}}.Validate() != nil:
-			bad(at, "is no name of a field")
-		case healthcheck.HTTP{Header: http.Header{name: values}}.Validate() != nil:
+		case !isHost && healthcheck.HTTP{Header: http.Header{name: nil}}.Validate() != nil:
+			bad(at, "is no name of a field, or of one that is for the connection")
+		case !isHost && healthcheck.HTTP{Header: http.Header{name: values}}.Validate() != nil:
 			bad(at, "has a value that no field can have")
 		case isHost && hosts > 1:
 			bad(at, "a request has one Host")
