@@ -1,6 +1,6 @@
 // Package balancer chooses which target of an upstream gets the next request.
 //
-// A [Pool] holds the targets and what is known about each: requests in flight, totals, the last failure. An [Algorithm]
+// A [Pool] holds the targets and what is known about each: requests in flight, totals, the last failure, its health. An [Algorithm]
 // is a configuration value, such as [RoundRobin], that builds a [Picker] for the targets that take traffic; the pool
 // builds a new one whenever the targets change, while requests go on with the old. Who sends requests calls Pick, and
 // Done when the request has ended, on every path:
@@ -47,6 +47,11 @@
 //
 // What is chosen by chance can be chosen again: algorithms that draw have a Seed.
 //
-// The package sends nothing, resolves no names, never sees a response writer, and imports only the standard library and
-// the vocabulary in package policy. It does not look after the targets' health yet.
+// # Health
+//
+// [Health] says which targets can take requests: requests that fail eject their target for a while, checks take out what fails
+// them and bring back what passes. Package healthcheck has checks. Too few healthy targets are not left alone with all requests.
+//
+// The package sends no requests, resolves no names, never sees a response writer, and imports only the standard library and
+// the vocabulary in package policy.
 package balancer
