@@ -150,6 +150,7 @@ func (r *runner) lose() {
 	r.FirstByte = r.arrival.at.Sub(r.sent)
 	r.answered(r.arrival.res.StatusCode)
 	r.Status, r.Canceled, r.Err = r.arrival.res.StatusCode, false, nil
+	_ = r.arrival.res.Whole() // what is there is read, so that the connection is kept
 	_ = r.arrival.res.Body.Close()
 }
 
