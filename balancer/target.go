@@ -15,6 +15,10 @@ type Target struct {
 	// URL says where it is: http or https, a host, optionally a port and a path that goes before every request's own.
 	// Nothing else: no user information, query or fragment.
 	URL string
+	// Host is what the target is asked for by, in Host and in a TLS handshake, whose certificate must be for it, where that is not the
+	// host of URL, but the name of a service that is found at many addresses: a host and optionally a port. Targets with one host
+	// and port in URL have one Host. When it changes, connections that are open stay in use. Empty means the host of URL.
+	Host string
 	// Socket is the path of a Unix socket to connect to. The host of URL then only names the target: in Host, in a TLS handshake
 	// and in logs. A first "@" stands for a socket without a file (Linux). Targets with one host and port have one Socket. When it
 	// changes, connections that are open stay in use. Empty means the host of URL.
@@ -69,7 +73,7 @@ func parseTargets(targets []Target) ([]parsed, error) {
 		return nil, &ConfigError{Field: "Targets", Problem: fmt.Sprintf("has %d entries, at most %d can be balanced", len(targets), MaxTargets)}
 	}
 	var errs []error
-	seen, sockets := make(map[string]int, len(targets)), map[string]string{}
+	seen, sockets, hosts := make(map[string]int, len(targets)), map[string]string{}, map[string]string{}
 	out := make([]parsed, 0, len(targets))
 	for i, t := range targets {
 		p := parsed{target: t, weight: t.Weight}
@@ -105,6 +109,18 @@ func parseTargets(targets []Target) ([]parsed, error) {
 			continue
 		}
 		sockets[address(u)] = t.Socket
+		if problem := checkHost(t.Host); problem != "" {
+			errs = append(errs, &ConfigError{Field: fmt.Sprintf("Targets[%d].Host %q", i, t.Host), Problem: problem})
+			continue
+		}
+		if host, ok := hosts[address(u)]; ok && host != t.Host {
+			errs = append(errs, &ConfigError{
+				Field:   fmt.Sprintf("Targets[%d].Host %q", i, t.Host),
+				Problem: fmt.Sprintf("differs from %q, the Host of another target at the same host and port; put them into pools of their own", host),
+			})
+			continue
+		}
+		hosts[address(u)] = t.Host
 		if first, ok := seen[key]; ok {
 			errs = append(errs, &ConfigError{Field: field, Problem: fmt.Sprintf("is the same target as Targets[%d]; give one of them the weight of both", first)})
 			continue
@@ -114,6 +130,31 @@ func parseTargets(targets []Target) ([]parsed, error) {
 		out = append(out, p)
 	}
 	return out, errors.Join(errs...)
+}
+
+// checkHost returns what is wrong with the Host of a target.
+func checkHost(host string) string {
+	if host == "" {
+		return ""
+	}
+	if _, _, err := canonical.Host(host); err != nil {
+		return "is not a host with an optional port; an internationalised name is written in its ASCII form"
+	}
+	return ""
+}
+
+// hostField is the Host of a target as requests have it: without the port that goes without saying.
+func hostField(t Target, scheme string) string {
+	return strings.TrimSuffix(t.Host, ":"+defaultPort(scheme))
+}
+
+// serverName is the name for a TLS handshake.
+func serverName(host string) string {
+	name, _, err := canonical.Host(host)
+	if err != nil {
+		return ""
+	}
+	return strings.Trim(name, "[]")
 }
 
 // maxSocket is how long the path of a socket can be on the systems with the least room for it.

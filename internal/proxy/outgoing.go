@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -145,7 +146,7 @@ func invalidRequest(err error) *policy.Error {
 
 // frame sets what decides where the request goes and ends.
 func (c *Call) frame(out *http.Request, target *url.URL) {
-	out.Host = hostField(target)
+	out.Host = cmp.Or(c.TargetHost, hostField(target))
 	if (c.Forward.PreserveHost || c.Forward.Host != "") && c.In.Host != "" {
 		out.Host = c.preservedHost()
 	}

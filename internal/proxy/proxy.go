@@ -62,6 +62,8 @@ type Call struct {
 	SetCookie string
 	// Deadline is when there has to be an answer to the next outgoing request; zero for no such time.
 	Deadline time.Time
+	// TargetHost is sent as Host in the next outgoing request in the place of that of the target's URL; empty for that.
+	TargetHost string
 
 	proxy     *Proxy
 	noForward policy.Forward // what Forward points to when the route does not say

@@ -33,6 +33,9 @@ func (s *Standard) dialTLS(ctx context.Context, network, addr string) (net.Conn,
 func (s *Standard) handshake(ctx context.Context, network, addr string, protocols []string, e *era) (net.Conn, error) {
 	c := s.tls.Clone()
 	c.NextProtos = protocols
+	if c.ServerName == "" && s.names != nil {
+		c.ServerName = s.names(addr)
+	}
 	if c.ServerName == "" {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {

@@ -22,6 +22,9 @@ type Config struct {
 	// TLS configures connections to https targets; it is cloned. Nil means the system's roots and TLS 1.2 or newer. Its
 	// NextProtos, when set, decide on HTTP/2.
 	TLS *tls.Config
+	// ServerName returns the name that the certificate of the target at an address must have, where TLS does not say; "" for the
+	// host of the address. Nil is that for all.
+	ServerName func(addr string) string
 	// Authorities returns those that https targets are verified by in place of TLS.RootCAs, and a number that grows when they
 	// change. No exchange uses a connection that was verified by those of a smaller number than when it began. It is called for
 	// each exchange and each handshake. TLS has no ClientSessionCache then. Nil means what TLS says.
@@ -78,6 +81,7 @@ type Standard struct {
 	switcher *http.Transport // for requests that ask for another protocol
 	tls      *tls.Config
 	roots    func() (*x509.CertPool, uint64) // nil for those of tls
+	names    func(addr string) string        // nil for those of the addresses
 	dialer   func(ctx context.Context, network, addr string) (net.Conn, error)
 	preface  func(ctx context.Context) []byte // nil sends nothing
 
@@ -100,6 +104,7 @@ func NewStandard(c Config) *Standard {
 		dialer:    c.Dial,
 		preface:   c.Preface,
 		roots:     c.Authorities,
+		names:     c.ServerName,
 		exchanges: map[*attempt]struct{}{},
 		conns:     map[*tracked]struct{}{},
 	}

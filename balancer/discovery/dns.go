@@ -1,0 +1,319 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gatehouse-go/gateway/balancer"
+)
+
+// Defaults of [DNS] and [SRV].
+const (
+	DefaultInterval = 30 * time.Second
+	DefaultTimeout  = 5 * time.Second
+)
+
+const (
+	shortest = 10 * time.Millisecond // of the intervals
+	longest  = 24 * time.Hour
+	// maxAddresses is how many addresses of a name are used.
+	maxAddresses = 4096
+)
+
+// Resolver asks DNS. A *net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	LookupSRV(ctx context.Context, service, proto, name string) (cname string, records []*net.SRV, err error)
+}
+
+// Family says which addresses of a name are used.
+type Family uint8
+
+const (
+	// PreferIPv4 uses the IPv4 addresses of a name, or those of IPv6 if it has no others: a server that has both is one target.
+	PreferIPv4 Family = iota
+	// PreferIPv6 is the other way round.
+	PreferIPv6
+	// OnlyIPv4 and OnlyIPv6 use no others, AllFamilies all there are.
+	OnlyIPv4
+	OnlyIPv6
+	AllFamilies
+)
+
+// DNS makes a target of each address of a name (A and AAAA records). It is asked about again and again; an answer that says
+// nothing of use changes nothing.
+type DNS struct {
+	// URL is that of the service, with the name in the place of the host, such as http://users.internal:8080. Targets have its
+	// scheme, port and path, and are asked for by its host. An address is a target without being asked for.
+	URL string
+	// Weight, Priority and Zone are those of each target.
+	Weight, Priority int
+	Zone             string
+	// Interval is the time between two questions, up to a tenth shorter or longer by chance. Default 30 s; at least 10 ms.
+	Interval time.Duration
+	// Timeout bounds a question. Default 5 s.
+	Timeout time.Duration
+	// Family says which addresses are used. Default PreferIPv4.
+	Family Family
+	// Resolver answers. Nil means net.DefaultResolver.
+	Resolver Resolver
+}
+
+// Validate returns what is wrong with d, each problem naming its field; nil if nothing is.
+func (d DNS) Validate() error {
+	errs := checkTimes("DNS", d.Interval, d.Timeout)
+	if _, err := parseService(d.URL); err != nil {
+		errs = append(errs, fmt.Errorf("DNS.URL %q %w", d.URL, err))
+	}
+	if d.Family > AllFamilies {
+		errs = append(errs, fmt.Errorf("DNS.Family %d is none; use PreferIPv4 or another constant", d.Family))
+	}
+	return errors.Join(errs...)
+}
+
+// Watch implements [balancer.Source].
+func (d DNS) Watch(ctx context.Context, deliver func([]balancer.Target, error)) error {
+	u, err := parseService(d.URL)
+	if err != nil {
+		return fmt.Errorf("discovery: DNS.URL %q %w", d.URL, err)
+	}
+	return poll(ctx, d.Interval, d.Timeout, deliver, func(ctx context.Context) ([]balancer.Target, error) {
+		addrs, err := addressesOf(ctx, resolver(d.Resolver), u.Hostname(), d.Family)
+		if err != nil {
+			return nil, err
+		}
+		targets := make([]balancer.Target, len(addrs))
+		for i, a := range addrs {
+			targets[i] = targetAt(u, a, u.Port())
+			targets[i].Weight, targets[i].Priority, targets[i].Zone = d.Weight, d.Priority, d.Zone
+		}
+		return targets, nil
+	})
+}
+
+// SRV makes targets of SRV records (RFC 2782): each says a name and a port, how often it is to be chosen, and when. The priority
+// becomes that of the target, the weight its weight, 0 as 1. A name with several addresses is as many targets of that weight.
+type SRV struct {
+	// Name is the name of the records, such as _http._tcp.users.internal.
+	Name string
+	// URL is that of the service, such as https://users.internal/v1: its scheme and path are those of the targets, which are asked
+	// for by its host. Default: http, and the names that the records say.
+	URL string
+	// Zone is that of each target.
+	Zone string
+	// Interval, Timeout, Family and Resolver are as in DNS. Timeout is for the records and the names that they say together.
+	Interval, Timeout time.Duration
+	Family            Family
+	Resolver          Resolver
+}
+
+// Validate returns what is wrong with s, each problem naming its field; nil if nothing is.
+func (s SRV) Validate() error {
+	errs := checkTimes("SRV", s.Interval, s.Timeout)
+	if s.Name == "" {
+		errs = append(errs, errors.New("SRV.Name is empty; write it as _http._tcp.users.internal"))
+	}
+	if s.URL != "" {
+		if _, err := parseService(s.URL); err != nil {
+			errs = append(errs, fmt.Errorf("SRV.URL %q %w", s.URL, err))
+		}
+	}
+	if s.Family > AllFamilies {
+		errs = append(errs, fmt.Errorf("SRV.Family %d is none; use PreferIPv4 or another constant", s.Family))
+	}
+	return errors.Join(errs...)
+}
+
+// Watch implements [balancer.Source].
+func (s SRV) Watch(ctx context.Context, deliver func([]balancer.Target, error)) error {
+	var service *url.URL
+	if s.URL != "" {
+		var err error
+		if service, err = parseService(s.URL); err != nil {
+			return fmt.Errorf("discovery: SRV.URL %q %w", s.URL, err)
+		}
+	}
+	return poll(ctx, s.Interval, s.Timeout, deliver, func(ctx context.Context) ([]balancer.Target, error) { return s.ask(ctx, service) })
+}
+
+func (s SRV) ask(ctx context.Context, service *url.URL) ([]balancer.Target, error) {
+	r := resolver(s.Resolver)
+	_, records, err := r.LookupSRV(ctx, "", "", s.Name)
+	if err != nil && len(records) == 0 { // net.Resolver leaves out records whose names are invalid, and says so
+		return nil, fmt.Errorf("discovery: SRV records of %q: %w", s.Name, err)
+	}
+	var targets []balancer.Target
+	var errs []error
+	seen := map[string]int{} // a URL to its place in targets
+	for _, record := range records[:min(len(records), maxAddresses)] {
+		if record == nil || record.Target == "" || record.Target == "." || record.Port == 0 { // "." says that there is no service
+			continue
+		}
+		port := strconv.Itoa(int(record.Port))
+		u := service
+		name := trimDot(record.Target)
+		if u == nil {
+			u = &url.URL{Scheme: "http", Host: net.JoinHostPort(name, port)}
+		}
+		addrs, err := addressesOf(ctx, r, name, s.Family)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, a := range addrs {
+			t := targetAt(u, a, port)
+			t.Weight, t.Priority, t.Zone = max(int(record.Weight), 1), int(record.Priority), s.Zone
+			if at, ok := seen[t.URL]; ok { // as one with both weights, in the tier that comes first
+				if t.Priority == targets[at].Priority {
+					targets[at].Weight = min(targets[at].Weight+t.Weight, balancer.MaxWeight)
+				}
+				targets[at].Priority = min(targets[at].Priority, t.Priority)
+				continue
+			}
+			seen[t.URL] = len(targets)
+			targets = append(targets, t)
+		}
+	}
+	if len(targets) == 0 && len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return targets, nil
+}
+
+func resolver(r Resolver) Resolver {
+	if r == nil {
+		return net.DefaultResolver
+	}
+	return r
+}
+
+// parseService returns the URL of a service, or what is wrong with it.
+func parseService(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("is not the URL of a service; write it as http://name:port")
+	}
+	return u, nil
+}
+
+// targetAt returns the target for a service at an address.
+func targetAt(service *url.URL, a netip.Addr, port string) balancer.Target {
+	u := *service
+	host := a.String()
+	if a.Is6() {
+		host = "[" + host + "]"
+	}
+	if u.Host = host; port != "" {
+		u.Host = net.JoinHostPort(a.String(), port)
+	}
+	t := balancer.Target{URL: u.String()}
+	if _, err := netip.ParseAddr(service.Hostname()); err != nil {
+		t.Host = service.Host
+	}
+	return t
+}
+
+// addressesOf returns the addresses of a name that can be a target's, in order.
+func addressesOf(ctx context.Context, r Resolver, name string, f Family) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	network := "ip"
+	switch f {
+	case OnlyIPv4:
+		network = "ip4"
+	case OnlyIPv6:
+		network = "ip6"
+	case PreferIPv4, PreferIPv6, AllFamilies:
+	}
+	all, err := r.LookupNetIP(ctx, network, name)
+	if err != nil {
+		return nil, fmt.Errorf("discovery: addresses of %q: %w", name, err)
+	}
+	var v4, v6 []netip.Addr
+	for _, a := range all {
+		switch a = a.Unmap(); {
+		case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a == broadcast || a.Zone() != "":
+		case a.Is4():
+			v4 = append(v4, a)
+		default:
+			v6 = append(v6, a)
+		}
+	}
+	var addrs []netip.Addr
+	switch f {
+	case OnlyIPv4:
+		addrs = v4
+	case OnlyIPv6:
+		addrs = v6
+	case AllFamilies:
+		addrs = append(v4, v6...)
+	case PreferIPv6:
+		if addrs = v6; len(addrs) == 0 {
+			addrs = v4
+		}
+	case PreferIPv4:
+		if addrs = v4; len(addrs) == 0 {
+			addrs = v6
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare) // the order in which they came is another each time
+	addrs = slices.Compact(addrs)
+	return addrs[:min(len(addrs), maxAddresses)], nil
+}
+
+//nolint:gochecknoglobals // a constant
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+func trimDot(name string) string {
+	if n := len(name); n > 1 && name[n-1] == '.' {
+		return name[:n-1]
+	}
+	return name
+}
+
+// poll asks again and again until ctx ends.
+func poll(ctx context.Context, interval, timeout time.Duration, deliver func([]balancer.Target, error), ask func(context.Context) ([]balancer.Target, error)) error {
+	interval = cmp.Or(interval, DefaultInterval)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		}
+		asking, cancel := context.WithTimeout(ctx, cmp.Or(timeout, DefaultTimeout))
+		targets, err := ask(asking)
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		deliver(targets, err)
+		const shares = 10
+		timer.Reset(interval - interval/shares + rand.N(2*interval/shares+1)) //nolint:gosec // G404: nothing depends on its being a secret
+	}
+}
+
+func checkTimes(of string, interval, timeout time.Duration) []error {
+	var errs []error
+	for _, field := range []struct {
+		name  string
+		d     time.Duration
+		least time.Duration
+	}{{"Interval", interval, shortest}, {"Timeout", timeout, time.Millisecond}} {
+		if field.d != 0 && (field.d < field.least || field.d > longest) {
+			errs = append(errs, fmt.Errorf("%s.%s %v must be %v to %v, or 0 for the default", of, field.name, field.d, field.least, longest))
+		}
+	}
+	return errs
+}

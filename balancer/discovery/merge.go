@@ -1,0 +1,111 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/gatehouse-go/gateway/balancer"
+)
+
+// Static is a source that says the same for ever.
+type Static []balancer.Target
+
+// Watch implements [balancer.Source].
+func (s Static) Watch(ctx context.Context, deliver func([]balancer.Target, error)) error {
+	deliver(slices.Clone(s), nil)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Merge is a source of what several sources say, each with what it has said last. It begins when each has said something, or has
+// failed to. A target that more than one has is that of the first. When one gives up, all do.
+type Merge []balancer.Source
+
+// Validate returns what is wrong with m and its sources; nil if nothing is.
+func (m Merge) Validate() error {
+	var errs []error
+	if len(m) == 0 {
+		errs = append(errs, errors.New("Merge is empty; give it sources"))
+	}
+	for i, s := range m {
+		if s == nil {
+			errs = append(errs, fmt.Errorf("Merge[%d] is nil", i))
+			continue
+		}
+		if v, ok := s.(interface{ Validate() error }); ok {
+			if err := v.Validate(); err != nil {
+				errs = append(errs, fmt.Errorf("Merge[%d]: %w", i, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Watch implements [balancer.Source].
+func (m Merge) Watch(ctx context.Context, deliver func([]balancer.Target, error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex // also has deliver called by one at a time
+	said := make([][]balancer.Target, len(m))
+	heard := make([]bool, len(m))
+	waiting := len(m)
+	ended := make(chan error, len(m))
+	for i, s := range m {
+		go func() {
+			defer func() {
+				if v := recover(); v != nil {
+					ended <- fmt.Errorf("discovery: Merge[%d] panicked: %v", i, v)
+				}
+			}()
+			ended <- s.Watch(ctx, func(targets []balancer.Target, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if ctx.Err() != nil {
+					return
+				}
+				if !heard[i] {
+					heard[i] = true
+					waiting--
+				}
+				if err == nil {
+					said[i] = targets
+				}
+				if waiting > 0 {
+					return
+				}
+				if err != nil {
+					deliver(nil, err)
+				}
+				if all := union(said); len(all) > 0 || err == nil {
+					deliver(all, nil)
+				}
+			})
+		}()
+	}
+	var first error
+	for range m {
+		if err := <-ended; first == nil {
+			first = err
+		}
+		cancel()
+	}
+	return first
+}
+
+// union returns all targets, each URL once.
+func union(lists [][]balancer.Target) []balancer.Target {
+	seen := map[string]bool{}
+	var all []balancer.Target
+	for _, list := range lists {
+		for _, t := range list {
+			if !seen[t.URL] {
+				seen[t.URL] = true
+				all = append(all, t)
+			}
+		}
+	}
+	return all
+}
