@@ -30,6 +30,7 @@ func count(tb testing.TB, p *Pool, picks int, key bool) map[string]int {
 
 // setAvailable does what checks do. It reports whether that changed anything.
 func (p *Pool) setAvailable(m *Member, available bool) bool {
+	defer p.follow()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if m.record.failing != available {
@@ -86,33 +87,37 @@ func TestSpill(t *testing.T) {
 		{[]int{0, 1, 2, 3, 4, 5, 8, 9, 10}, []float64{0, 0.5, 0.5}}, // 35 % and 35 % have to carry it
 	} {
 		for _, key := range []bool{true, false} {
-			p, err := NewPool(Config{Targets: spillTargets(), Zone: "near", Algorithm: Ring{Key: policy.ByHeader("Key"), Slots: 1000}, Health: Health{Panic: -1}})
-			require.NoError(t, err)
-			members := p.state.Load().members
-			for _, i := range tt.out {
-				require.True(t, p.setAvailable(members[i], false))
-			}
-			const picks = 20_000
-			var got [3]float64
-			for target, n := range count(t, p, picks, key) {
-				for i, m := range members {
-					if m.Target() == target {
-						got[i/4] += float64(n) / picks
+			synctest.Test(t, func(t *testing.T) { // where no picker takes so long that the next is put off
+				p, err := NewPool(Config{Targets: spillTargets(), Zone: "near", Algorithm: Ring{Key: policy.ByHeader("Key"), Slots: 1000}, Health: Health{Panic: -1}})
+				require.NoError(t, err)
+				members := p.state.Load().members
+				for _, i := range tt.out {
+					require.True(t, p.setAvailable(members[i], false))
+				}
+				const picks = 20_000
+				var got [3]float64
+				for target, n := range count(t, p, picks, key) {
+					for i, m := range members {
+						if m.Target() == target {
+							got[i/4] += float64(n) / picks
+						}
 					}
 				}
-			}
-			for i, want := range tt.want {
-				require.InDelta(t, want, got[i], 0.02, "%v out, group %d", tt.out, i)
-			}
+				for i, want := range tt.want {
+					require.InDelta(t, want, got[i], 0.02, "%v out, group %d", tt.out, i)
+				}
+			})
 		}
 	}
-	p, err := NewPool(Config{Targets: spillTargets(), Algorithm: Ring{Key: policy.ByHeader("Key"), Slots: 100}, Health: Health{Panic: -1}})
-	require.NoError(t, err)
-	for _, m := range p.state.Load().members {
-		require.True(t, p.setAvailable(m, false))
-	}
-	_, err = p.Pick(Query{})
-	require.ErrorIs(t, err, ErrNoTarget)
+	synctest.Test(t, func(t *testing.T) {
+		p, err := NewPool(Config{Targets: spillTargets(), Algorithm: Ring{Key: policy.ByHeader("Key"), Slots: 100}, Health: Health{Panic: -1}})
+		require.NoError(t, err)
+		for _, m := range p.state.Load().members {
+			require.True(t, p.setAvailable(m, false))
+		}
+		_, err = p.Pick(Query{})
+		require.ErrorIs(t, err, ErrNoTarget)
+	})
 }
 
 // spillTargets are four near and four far ones in the first tier, and four in the second.

@@ -117,13 +117,16 @@ type cause struct {
 
 // changed brings the pool up to date after a change of m, which was in the state before. p.mu is held.
 func (p *Pool) changed(m *Member, before HealthState, why cause, now time.Duration) {
-	p.refresh(now)
+	p.refresh()
 	p.reschedule(m)
 	state := m.state()
 	if state == before {
 		return
 	}
 	m.record.was = stateOf{since: now, reason: why.reason}
+	if m.leaving.Load() { // nobody counts it among the targets any more
+		return
+	}
 	p.changes++
 	if p.onChange == nil {
 		return
@@ -134,8 +137,9 @@ func (p *Pool) changed(m *Member, before HealthState, why cause, now time.Durati
 	})
 }
 
-// tell calls OnChange for the changes that wait. It is called without the lock.
-func (p *Pool) tell() {
+// follow does what a change asks for: the picker is renewed, and somebody told. It is called without the lock.
+func (p *Pool) follow() {
+	p.renew()
 	if p.onChange != nil {
 		p.pending.Tell(p.onChange)
 	}

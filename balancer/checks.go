@@ -116,7 +116,7 @@ func (p *Pool) check(m *Member, c *checking) {
 	}
 	k.wg.Add(1)
 	p.mu.Unlock()
-	defer p.tell() // whoever is told may close the pool
+	defer p.follow() // whoever is told may close the pool
 	defer k.wg.Done()
 
 	select {
@@ -217,7 +217,7 @@ func (p *Pool) checked(m *Member, c *checking, now time.Duration) {
 		}
 		if r.failing {
 			r.failing = false
-			r.restart(true)
+			r.restart(now, true)
 		}
 		p.changed(m, before, cause{reason: reasonChecks}, now)
 	}

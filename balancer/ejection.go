@@ -31,11 +31,10 @@ func (p *Pool) eject(m *Member, k kind, why string, o *policy.Outcome, now time.
 	r.ejected.Store(true)
 	r.byAnswer, r.until = k == answer, now+d
 	r.ejections++
-	r.mindsFrom.Store(int64(now))
-	r.restart(false)
+	r.restart(now, false)
 	if !p.checksBringBack() {
 		n := r.ejections
-		time.AfterFunc(d, func() { p.over(m, n) })
+		r.timer = time.AfterFunc(d, func() { p.over(m, n) })
 	}
 	if r.check != nil {
 		r.check.successes = 0
@@ -67,7 +66,7 @@ func (p *Pool) over(m *Member, number uint64) {
 	p.mu.Unlock()
 	if current {
 		p.restore(m, reasonTimeOver, p.home.since(time.Now()))
-		p.tell()
+		p.follow()
 	}
 }
 
@@ -87,24 +86,12 @@ func (p *Pool) readmit(m *Member, now time.Duration) bool {
 		return false
 	}
 	r.ejected.Store(false)
+	if r.timer != nil {
+		r.timer.Stop()
+	}
 	r.back = now
-	r.restart(true)
+	r.restart(now, true)
 	return true
-}
-
-// refresh has the members that are out leave the picker, and those that are not come back. p.mu is held.
-func (p *Pool) refresh(now time.Duration) {
-	s := p.state.Load()
-	out, overall := p.assess(s.members)
-	same := overall.Refusing == p.overall.Refusing
-	for i, m := range s.members {
-		same = same && m.out == out[i]
-	}
-	if p.overall = overall; same {
-		return
-	}
-	// An algorithm of the application's may not take these members. Then the others stay in.
-	_ = p.install(&state{members: s.members, sockets: s.sockets}, nil, now)
 }
 
 // assess says which members are out, and what that means. p.mu is held.
@@ -135,9 +122,11 @@ func (p *Pool) assess(members []*Member) ([]bool, PoolHealth) {
 	if total.all > 0 {
 		h.Share = total.healthy / total.all
 	}
-	carried := 0.0 // share of the requests that all tiers can carry
-	for _, t := range tiers {
-		carried += t.healthy / t.all * overprovision
+	carried, sound := 0.0, false // share of the requests that all tiers can carry; whether one of them is as healthy as it has to be
+	for _, priority := range sortedKeys(tiers) {
+		share := tiers[priority].healthy / tiers[priority].all
+		carried += share * overprovision
+		sound = sound || share >= p.panicShare
 	}
 	out := make([]bool, len(members))
 	for i, m := range members {
@@ -151,7 +140,7 @@ func (p *Pool) assess(members []*Member) ([]bool, PoolHealth) {
 		}
 		share := t.healthy / t.all
 		takenOver := carried >= 1 && carried > share*overprovision
-		if out[i] = share >= p.panicShare || takenOver; !out[i] {
+		if out[i] = sound || takenOver; !out[i] {
 			h.Panic = true
 		}
 	}

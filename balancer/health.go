@@ -51,9 +51,9 @@ type Health struct {
 	// fails checks. Default 0.5.
 	MaxEjected float64
 	// Panic is the share of the weight of a tier of targets (see Target.Priority) that has to be healthy for their health to
-	// be minded: where it is less, and other tiers cannot take over, all targets of the tier get requests, whether healthy or
-	// not, as it is the health that is in doubt then, and the rest could not carry everything. Up to 1. Default 0.5, or none with
-	// MinHealthy; negative: none, which may leave no target.
+	// be minded: where it is less, and no other tier has it, nor all together can take over, all targets of the tier get
+	// requests, whether healthy or not, as it is the health that is in doubt then, and the rest could not carry everything.
+	// Up to 1. Default 0.5, or none with MinHealthy; negative: none, which may leave no target.
 	Panic float64
 	// MinHealthy refuses all requests, with ErrNoTarget, unless more than that share of the weight of all targets is healthy,
 	// so that the rest is not overrun. Below 1. It is an error beside Panic. Default 0.
@@ -79,7 +79,7 @@ type Failures struct {
 }
 
 // Passive judges targets by what becomes of requests. Client errors, clients that leave, and refusals by the gateway say
-// nothing about a target, nor do requests that were sent before it was ejected.
+// nothing about a target, nor do requests that were sent before it was ejected, or came back.
 type Passive struct {
 	// Off: requests change nothing.
 	Off bool
@@ -113,7 +113,8 @@ type Active struct {
 	// Checker makes a check. Package healthcheck has some. Nil: there are none.
 	Checker Checker
 	// Interval is the time between two checks of a healthy target, UnhealthyInterval of one that is out. Default 5 s, and 1 s
-	// or Interval, whichever is shorter; at least 1 ms; negative: no checks of such targets.
+	// or Interval, whichever is shorter; at least 1 ms; negative: no checks of such targets, so that what fails a check
+	// stays out until SetTargets has removed it.
 	Interval, UnhealthyInterval time.Duration
 	// Timeout bounds a check. Default 1 s; at least 1 ms.
 	Timeout time.Duration
@@ -313,11 +314,14 @@ const (
 	kinds
 )
 
-// limit returns how many failures of that kind in a row take a target out; never less than 1.
+// never is the limit of what is not counted.
+const never = math.MaxInt
+
+// limit returns how many failures of that kind in a row take a target out, 1 or more.
 func (f *Failures) limit(k kind) int {
 	n := [kinds]int{f.Refused, f.TCP, f.Timeouts, f.HTTP}[k]
 	if n < 0 {
-		return math.MaxInt
+		return never
 	}
 	return n
 }

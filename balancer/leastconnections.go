@@ -129,7 +129,7 @@ func (s *search) best(t tournament, n int) player {
 // request it may get. So it may get fewer: as many as are its due.
 func (s *search) avoids(i int32) bool {
 	m := s.members[i]
-	if len(s.q.Tried) > 0 && s.q.HasTried(m) {
+	if m.barred.Load() || len(s.q.Tried) > 0 && s.q.HasTried(m) {
 		return true
 	}
 	if s.q.draw == 0 {

@@ -26,6 +26,7 @@ type Member struct {
 	place   atomic.Pointer[place]
 	warming atomic.Int64 // when a slow start began, on the clock of home; 0 for none
 	leaving atomic.Bool  // it is not in the pool any more
+	barred  atomic.Bool  // it is out, though the picker may not know yet
 
 	inFlight    atomic.Int64
 	total       atomic.Uint64
@@ -40,7 +41,7 @@ type Member struct {
 
 	mu      sync.Mutex
 	pending []standing // of pickers that are being made
-	out     bool       // not available; guarded by the pool
+	out     bool       // not in the picker; guarded by the pool
 }
 
 // home is what the members of a pool share.

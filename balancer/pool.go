@@ -72,6 +72,7 @@ type Pool struct {
 
 	mu       sync.Mutex // serialises changes
 	closed   bool
+	renewal  renewal
 	draining []*Member // removed, and with requests in flight when last looked at
 	overall  PoolHealth
 	changes  uint64
@@ -216,7 +217,7 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 			return err
 		}
 	}
-	p.overall = overall
+	p.overall, p.renewal.due = overall, false
 	next.picker = picker
 	next.gives, _ = picker.(cookieGiver)
 	old := p.state.Load()
@@ -227,6 +228,7 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 	p.warmUp(next, fresh, len(fresh) < len(available(active)), now)
 	for _, m := range next.members {
 		m.leaving.Store(false)
+		m.barred.Store(m.out)
 	}
 	p.state.Store(next)
 	stays := make(map[*Member]bool, len(next.members))
@@ -487,8 +489,15 @@ func (p *Pool) close() {
 		return
 	}
 	p.state.Store(&state{members: s.members, sockets: s.sockets})
-	for _, m := range s.members {
+	p.overall.Refusing, p.overall.Panic = true, false
+	for _, m := range slices.Concat(s.members, p.draining) {
 		p.uncheck(m)
+		if m.record.timer != nil {
+			m.record.timer.Stop()
+		}
+	}
+	if p.renewal.timer != nil {
+		p.renewal.timer.Stop()
 	}
 	if p.checks != nil {
 		p.checks.cancel()

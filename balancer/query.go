@@ -23,10 +23,10 @@ type Query struct {
 // HasTried reports whether m is in q.Tried.
 func (q Query) HasTried(m *Member) bool { return slices.Contains(q.Tried, m) }
 
-// Avoids reports whether this request must not go to m: it was tried, or a slow start gives m only some of the requests, and
-// not this one. For one request the answer does not change. Pickers honour it.
+// Avoids reports whether this request must not go to m: it was tried, its health has taken it out, or a slow start gives m only
+// some of the requests, and not this one. Pickers honour it.
 func (q Query) Avoids(m *Member) bool {
-	return len(q.Tried) > 0 && q.HasTried(m) || q.draw != 0 && q.heldBack(m)
+	return m.barred.Load() || len(q.Tried) > 0 && q.HasTried(m) || q.draw != 0 && q.heldBack(m)
 }
 
 // heldBack reports whether slow start keeps the request from m.

@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,10 +38,9 @@ func (k kind) reason() string {
 type record struct {
 	// A success changes something: without that nothing else is looked at.
 	minds atomic.Bool
-	// Requests sent before this say nothing, on the clock of home.
-	mindsFrom atomic.Int64
 
 	mu        sync.Mutex
+	mindsFrom time.Duration // requests sent before say nothing
 	rows      [kinds]int
 	probation bool
 	window    circuit.Window
@@ -55,8 +53,9 @@ type record struct {
 	back      time.Duration // when the last one ended
 	level     int           // how often the time has doubled, and once more
 	ejections uint64
-	was       stateOf   // of the last change
-	check     *checking // nil while it is not checked
+	timer     *time.Timer // of its end; nil where checks bring it back
+	was       stateOf     // of the last change
+	check     *checking   // nil while it is not checked
 }
 
 // stateOf is what there is to say about a member's state.
@@ -120,13 +119,18 @@ func (p *passive) verdict(o *policy.Outcome) verdict {
 
 // counts reports whether failures of that kind can take a member out.
 func (p *passive) counts(k kind) bool {
-	return p.FailureRate > 0 || p.Failures.limit(k) < math.MaxInt
+	return p.FailureRate > 0 || p.Failures.limit(k) != never
 }
 
-// count takes in what a request said, and returns the reason for which the member has to go, or to come back; "" for none.
-func (r *record) count(now time.Duration, v verdict, p *passive, out bool) string {
+// count takes in what a request said that was sent then, and returns the reason for which the member has to go, or to come back;
+// "" for none.
+func (r *record) count(sent, now time.Duration, v verdict, p *passive) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if sent < r.mindsFrom {
+		return ""
+	}
+	out := r.ejected.Load() // looked at under the lock, as restart follows what changes it
 	why := ""
 	if v == good {
 		r.rows, r.probation = [kinds]int{}, false
@@ -158,10 +162,11 @@ func (r *record) count(now time.Duration, v verdict, p *passive, out bool) strin
 	return why
 }
 
-// restart forgets what was counted.
-func (r *record) restart(probation bool) {
+// restart forgets what was counted, and what requests that are on their way will say.
+func (r *record) restart(now time.Duration, probation bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.mindsFrom = now
 	r.rows, r.probation = [kinds]int{}, probation
 	r.window.Clear()
 	r.minds.Store(true)
@@ -178,19 +183,16 @@ func (p *Pool) judge(m *Member, o *policy.Outcome) {
 		return
 	}
 	now := p.home.since(time.Now())
-	if now-o.Duration < time.Duration(r.mindsFrom.Load()) {
-		return
-	}
-	why := r.count(now, v, p.passive, r.ejected.Load())
+	why := r.count(now-o.Duration, now, v, p.passive)
 	switch {
 	case why == "":
 		return
 	case why == reasonRequest:
 		p.restore(m, why, now)
 	case v == good: // a rate that only now has requests enough
-		p.eject(m, answer, why, o, now)
+		p.eject(m, answer, why, &policy.Outcome{}, now)
 	default:
 		p.eject(m, v.kind(), why, o, now)
 	}
-	p.tell()
+	p.follow()
 }

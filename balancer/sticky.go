@@ -113,7 +113,7 @@ type marked struct {
 
 // Pick implements [Picker].
 func (p *stickyPicker) Pick(q Query) *Member {
-	if m := p.find(p.sent(q)); m != nil && !q.HasTried(m) {
+	if m := p.find(p.sent(q)); m != nil && !m.barred.Load() && !q.HasTried(m) {
 		return m
 	}
 	return p.inner.Pick(q)
