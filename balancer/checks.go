@@ -46,6 +46,16 @@ func (p *Pool) checksBringBack() bool {
 	return p.checks != nil && p.checks.UnhealthyInterval > 0 && p.checks.Successes > 0
 }
 
+// begin has checks made from now on.
+func (p *Pool) begin(k *checks) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checks = k
+	if s := p.state.Load(); s != nil {
+		p.checkAll(s.members, nil)
+	}
+}
+
 // checkAll begins the checks of the members that take traffic, and ends those of others. p.mu is held.
 func (p *Pool) checkAll(members, removed []*Member) {
 	if p.checks == nil || p.closed {

@@ -61,10 +61,11 @@ func (h *home) since(now time.Time) time.Duration { return max(now.Sub(h.epoch),
 // at is the other way round.
 func (h *home) at(since time.Duration) time.Time { return h.epoch.Add(since - 1) }
 
-// place is where a member stands among the others.
+// place is where a member stands among the others, and what it is called.
 type place struct {
 	zone     string
 	priority int
+	host     string // that it is asked for by; "" for that of its URL
 }
 
 type lastError struct {
@@ -112,7 +113,7 @@ func (m *Member) set(s settings) settings {
 // asTarget returns the target that m stands for, but for its Socket.
 func (m *Member) asTarget() Target {
 	s := m.settings()
-	return Target{URL: m.target, Weight: int(cmp.Or(s.weight, NoTraffic)), Priority: s.place.priority, Zone: s.place.zone}
+	return Target{URL: m.target, Host: s.place.host, Weight: int(cmp.Or(s.weight, NoTraffic)), Priority: s.place.priority, Zone: s.place.zone}
 }
 
 // Target returns the URL of the target as it was written.
@@ -120,6 +121,9 @@ func (m *Member) Target() string { return m.target }
 
 // URL returns the parsed URL of the target. It is shared: nobody may change it.
 func (m *Member) URL() *url.URL { return m.url }
+
+// Host returns what requests ask for in Host, if that is not the host of URL; "" otherwise.
+func (m *Member) Host() string { return m.settings().place.host }
 
 // Weight returns the share of the traffic, 0 for a target that takes none.
 func (m *Member) Weight() int { return int(m.weight.Load()) }

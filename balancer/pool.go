@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +33,8 @@ type Config struct {
 	SlowStart time.Duration
 	// Health says how the pool finds out which targets can take requests. The zero Health goes by what becomes of requests.
 	Health Health
+	// Discovery finds targets. With a Source Targets may be empty, and are in force until the source has said something.
+	Discovery Discovery
 }
 
 // Algorithm is a way to balance. It is a configuration value: it holds parameters and no state, and may be used for any
@@ -62,6 +62,7 @@ type Pool struct {
 	home      *home
 	state     atomic.Pointer[state]
 
+	discovery  *discovering // nil where there is none
 	passive    *passive
 	checks     *checks // nil where there are none
 	maxEjected float64
@@ -80,17 +81,17 @@ type Pool struct {
 
 // state is what one pick sees: immutable, replaced as a whole.
 type state struct {
-	members []*Member         // as configured
-	picker  Picker            // nil when none of them takes traffic
-	gives   cookieGiver       // picker, if it has cookies to give; else nil
-	sockets map[string]string // of the addresses that have one
+	members []*Member        // as configured
+	picker  Picker           // nil when none of them takes traffic
+	gives   cookieGiver      // picker, if it has cookies to give; else nil
+	reach   map[string]reach // of the addresses that are not all there is to know
 
 	warm  atomic.Int64 // when the last slow start ends, on the clock of home; 0 for none
 	turns atomic.Uint64
 }
 
 // NewPool checks c and returns a pool. The error joins all problems, each a [*ConfigError]. It starts no goroutine, unless
-// Health.Active asks for checks.
+// Health.Active asks for checks, or Discovery has a Source, for which it may wait.
 func NewPool(c Config) (*Pool, error) {
 	health, unhealthy := c.Health.withDefaults()
 	p := &Pool{
@@ -109,7 +110,10 @@ func NewPool(c Config) (*Pool, error) {
 			problem, p.algorithm = algorithmProblem(problem), RoundRobin{} // to see what else is wrong
 		}
 	}
-	err := errors.Join(p.SetTargets(c.Targets), problem)
+	err := errors.Join(c.Discovery.check(), problem)
+	if c.Discovery.Source == nil || len(c.Targets) > 0 {
+		err = errors.Join(p.SetTargets(c.Targets), err)
+	}
 	if len(c.Targets) > 0 && !slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Weight != NoTraffic }) {
 		err = errors.Join(err, &ConfigError{
 			Field: "Targets", Problem: "all have the weight NoTraffic, so that no request could be answered; give one another weight, or take it away later with SetTargets",
@@ -122,73 +126,18 @@ func NewPool(c Config) (*Pool, error) {
 		return nil, err
 	}
 	if health.Active.Checker != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.checks = newChecks(health.Active)
-		p.checkAll(p.state.Load().members, nil)
+		p.begin(newChecks(health.Active))
+	}
+	if c.Discovery.Source != nil {
+		if err := p.discover(c.Discovery, len(c.Targets) == 0); err != nil {
+			_ = p.Close()
+			return nil, err
+		}
 	}
 	return p, nil
 }
 
 var errClosed = errors.New("balancer: pool is closed")
-
-// SetTargets replaces the targets while traffic flows: picks that follow choose among the new ones, requests in flight
-// end where they are. All of them may have the weight NoTraffic, for a pause. A target that stays, recognised by its URL,
-// keeps its counters and what was learnt about it, also when its weight, priority or zone changes. One that was removed gets
-// no request any more; Status lists it as draining until those in flight have ended, and when it comes back before that, it
-// is the same. On error, which joins all problems, nothing has changed.
-func (p *Pool) SetTargets(targets []Target) error {
-	list, err := parseTargets(targets)
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed || p.algorithm == nil {
-		return errClosed
-	}
-	now := p.home.since(time.Now())
-	old := p.state.Load()
-	if old == nil {
-		old = &state{}
-	}
-	known := map[string]*Member{}
-	for _, m := range slices.Concat(p.draining, old.members) {
-		known[m.key] = m
-	}
-	next := &state{members: make([]*Member, 0, len(list)), sockets: map[string]string{}}
-	var before []settings
-	same := len(old.members) > 0
-	for _, t := range list {
-		m := known[t.key]
-		if m == nil {
-			m = p.newMember(t)
-		}
-		was := m.set(settings{weight: int64(t.weight), place: place{zone: t.target.Zone, priority: t.target.Priority}})
-		before = append(before, was)
-		same = same && was == m.settings()
-		next.members = append(next.members, m)
-		if t.target.Socket != "" {
-			next.sockets[address(t.url)] = t.target.Socket
-		}
-	}
-	if same && slices.Equal(old.members, next.members) && maps.Equal(old.sockets, next.sockets) {
-		return nil // a discovery that found nothing new does not begin the revolution again
-	}
-	var fresh []*Member
-	for i, m := range next.members {
-		if was := before[i]; m.weight.Load() > 0 && (was.weight == 0 || m.leaving.Load()) {
-			fresh = append(fresh, m)
-		}
-	}
-	if err := p.install(next, fresh, now); err != nil {
-		for i, m := range next.members {
-			m.set(before[i])
-		}
-		return err
-	}
-	return nil
-}
 
 // install makes a picker for the members of next, and lets it take the place of the state before. Those in fresh, and those that
 // are not out any more, begin a slow start, unless there are no others. p.mu is held.
@@ -451,19 +400,6 @@ func (p *Pool) Drained(ctx context.Context) error {
 	}
 }
 
-// Socket returns the path of the Unix socket at which the target with this address, a host and a port, is found; "" when
-// that is the address itself, or there is no such target. It is for who dials.
-func (p *Pool) Socket(address string) string {
-	if p == nil {
-		return ""
-	}
-	s := p.state.Load()
-	if s == nil || len(s.sockets) == 0 {
-		return ""
-	}
-	return s.sockets[strings.ToLower(address)]
-}
-
 // Close ends the pool: picks that follow find no target. Requests in flight are not touched. Checks are broken off, and it
 // returns when they have ended. It may be called more than once and returns nil.
 func (p *Pool) Close() error {
@@ -471,6 +407,7 @@ func (p *Pool) Close() error {
 		return nil
 	}
 	p.close()
+	p.discovery.end()
 	if p.checks != nil {
 		p.checks.wg.Wait()
 	}
@@ -488,7 +425,7 @@ func (p *Pool) close() {
 	if s == nil {
 		return
 	}
-	p.state.Store(&state{members: s.members, sockets: s.sockets})
+	p.state.Store(&state{members: s.members, reach: s.reach})
 	p.overall.Refusing, p.overall.Panic = true, false
 	for _, m := range slices.Concat(s.members, p.draining) {
 		p.uncheck(m)

@@ -50,7 +50,7 @@ func (p *Pool) renew() {
 	n.due = false
 	s := p.state.Load()
 	// An algorithm of the application's may not take these members. Then it goes on with the picker it has.
-	_ = p.install(&state{members: s.members, sockets: s.sockets}, nil, p.home.since(began))
+	_ = p.install(&state{members: s.members, reach: s.reach}, nil, p.home.since(began))
 	if took := time.Since(began); took > quick {
 		n.after = began.Add(took + pause*took)
 	}

@@ -62,6 +62,7 @@ type parsed struct {
 	url    *url.URL
 	key    string // two URLs with one key are one target
 	weight int    // 0 for NoTraffic
+	host   string // that requests ask for; "" for that of url
 }
 
 // parseTargets checks all targets and joins the problems.
@@ -126,7 +127,7 @@ func parseTargets(targets []Target) ([]parsed, error) {
 			continue
 		}
 		seen[key] = i
-		p.url, p.key = u, key
+		p.url, p.key, p.host = u, key, hostField(t, u.Scheme)
 		out = append(out, p)
 	}
 	return out, errors.Join(errs...)
@@ -154,7 +155,7 @@ func serverName(host string) string {
 	if err != nil {
 		return ""
 	}
-	return strings.Trim(name, "[]")
+	return name
 }
 
 // maxSocket is how long the path of a socket can be on the systems with the least room for it.
