@@ -266,3 +266,39 @@ func TestHealthAtOnce(t *testing.T) {
 	_, err = p.Pick(balancer.Query{})
 	require.ErrorIs(t, err, balancer.ErrNoTarget)
 }
+
+// What it costs, and how long it takes, when half of 1000 targets refuse connections at a time.
+func BenchmarkMassEjection(b *testing.B) {
+	for _, a := range []balancer.Algorithm{balancer.RoundRobin{}, balancer.Ring{Key: policy.ByHeader("Key")}, balancer.Maglev{Key: policy.ByHeader("Key")}} {
+		b.Run(fmt.Sprintf("%T", a), func(b *testing.B) {
+			var names []string
+			for i := range 1000 {
+				names = append(names, fmt.Sprint("t", i))
+			}
+			for b.Loop() {
+				b.StopTimer()
+				p, err := balancer.NewPool(balancer.Config{Targets: named(names...), Algorithm: a, Health: balancer.Health{Panic: -1}})
+				if err != nil {
+					b.Fatal(err)
+				}
+				var held []*balancer.Member
+				for range 500 { // without a key they come in turn
+					m, _ := p.Pick(balancer.Query{})
+					held = append(held, m)
+				}
+				b.StartTimer()
+				var wg sync.WaitGroup
+				for _, m := range held {
+					wg.Go(func() { p.Done(m, refused) })
+				}
+				wg.Wait()
+				b.StopTimer()
+				if n := p.Health().Healthy; n != 500 {
+					b.Fatal(n)
+				}
+				_ = p.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}

@@ -46,7 +46,7 @@ func TestPool(t *testing.T) {
 	changes := make(chan balancer.HealthChange, 100)
 	p, err := balancer.NewPool(balancer.Config{Targets: targets, Health: balancer.Health{
 		Active: balancer.Active{
-			Checker: healthcheck.HTTP{Path: "/healthz"}, Interval: 10 * time.Millisecond, Timeout: 200 * time.Millisecond,
+			Checker: healthcheck.HTTP{Path: "/healthz"}, Interval: 10 * time.Millisecond, Timeout: 500 * time.Millisecond,
 			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 				if address == first {
 					address = *refuses.Load()
