@@ -161,6 +161,7 @@ type arrival struct {
 // prepare makes the request for the target that was picked.
 func (t *try) prepare() error {
 	t.hooks = t.call.Exchange.TryHooks()
+	t.call.TargetHost = t.member.Host()
 	if t.call.Forward.TimeoutHeader != "" {
 		t.call.Deadline = t.more.answerBy()
 	}

@@ -45,8 +45,11 @@ type UpstreamConfig struct {
 	// Health says how to find out which targets can take requests. The zero Health takes out for a while those that refuse
 	// connections, or fail three times in a row. Its checks connect like requests do, where it does not say otherwise.
 	Health balancer.Health
-	// Pool is used instead of Targets, Algorithm, Zone, SlowStart and Health, where several upstreams share one. Close leaves
-	// it alone. It comes from balancer.NewPool; the zero Pool is an error.
+	// Discovery finds targets in DNS, a file or elsewhere. With a Source Targets may be empty; NewUpstream waits for the first
+	// answer then.
+	Discovery balancer.Discovery
+	// Pool is used instead of Targets, Algorithm, Zone, SlowStart, Health and Discovery, where several upstreams share one.
+	// Close leaves it alone. It comes from balancer.NewPool; the zero Pool is an error.
 	Pool *balancer.Pool
 	// Admission is asked before each try, in this order: circuit breakers, limits on concurrency.
 	Admission []policy.Admission
@@ -168,7 +171,7 @@ type UpstreamConfig struct {
 // removed. Location and the other contents of fields are not rewritten. Algorithms that keep clients at their targets by
 // cookies, such as balancer.Sticky, add a Set-Cookie of theirs; a cache outside must not store that.
 //
-// An Upstream is safe for concurrent use. Without Health.Active it starts no goroutine before its first request. The zero Upstream, and a nil
+// An Upstream is safe for concurrent use. Without Health.Active and Discovery it starts no goroutine before its first request. The zero Upstream, and a nil
 // one, answer 503.
 type Upstream struct {
 	name      string
@@ -209,6 +212,9 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		TLS: c.TLS, Dial: c.dialer(pool), MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0), Preface: c.ProxyHeader.preface(),
 		ClearHTTP2: c.UnencryptedHTTP2,
+	}
+	if pool != nil {
+		settings.ServerName = pool.ServerName
 	}
 	if c.Authorities != nil {
 		settings.Authorities = c.Authorities.current
@@ -253,7 +259,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 // dialer returns how to connect to the targets of pool; nil for a net.Dialer, which spares asking.
 func (c *UpstreamConfig) dialer(pool *balancer.Pool) func(ctx context.Context, network, address string) (net.Conn, error) {
 	hasSocket := func(t balancer.Target) bool { return t.Socket != "" }
-	if c.Pool == nil && !slices.ContainsFunc(c.Targets, hasSocket) {
+	if c.Pool == nil && c.Discovery.Source == nil && !slices.ContainsFunc(c.Targets, hasSocket) {
 		return c.Dial
 	}
 	dial := c.Dial
@@ -313,7 +319,7 @@ func (c *UpstreamConfig) check() []error {
 // pool returns the pool c asks for, or what is wrong with that.
 func (c *UpstreamConfig) pool() (*balancer.Pool, error) {
 	if c.Pool == nil {
-		p, err := balancer.NewPool(balancer.Config{Targets: c.Targets, Algorithm: c.Algorithm, Zone: c.Zone, SlowStart: c.SlowStart, Health: c.health()})
+		p, err := balancer.NewPool(balancer.Config{Targets: c.Targets, Algorithm: c.Algorithm, Zone: c.Zone, SlowStart: c.SlowStart, Health: c.health(), Discovery: c.Discovery})
 		return p, renamed(err)
 	}
 	var errs []error
@@ -328,6 +334,7 @@ func (c *UpstreamConfig) pool() (*balancer.Pool, error) {
 		{"Targets", len(c.Targets) > 0, "targets of a shared pool are"}, {"Algorithm", c.Algorithm != nil, "algorithm of a shared pool is"},
 		{"Zone", c.Zone != "", "zone of a shared pool is"}, {"SlowStart", c.SlowStart != 0, "slow start of a shared pool is"},
 		{"Health", !reflect.ValueOf(c.Health).IsZero(), "health of a shared pool is"},
+		{"Discovery", !reflect.ValueOf(c.Discovery).IsZero(), "discovery of a shared pool is"},
 	} {
 		if field.set {
 			errs = append(errs, fmt.Errorf("gateway: UpstreamConfig.%s and Pool are both set; the %s set there", field.name, field.what))
@@ -381,6 +388,8 @@ type UpstreamStatus struct {
 	Targets []balancer.MemberStatus
 	// Health is what their health means for all of them.
 	Health balancer.PoolHealth
+	// Discovery is what the source of the targets has said last.
+	Discovery balancer.DiscoveryStatus
 	// InFlight is the number of requests it is working on.
 	InFlight int
 	// Closed: Close was called, and new requests are refused.
@@ -393,7 +402,7 @@ func (u *Upstream) Status() UpstreamStatus {
 		return UpstreamStatus{Closed: true}
 	}
 	n := u.inFlight.Load()
-	return UpstreamStatus{Name: u.name, Targets: u.pool.Status(), Health: u.pool.Health(), InFlight: int(n &^ closing), Closed: n&closing != 0 || u.transport == nil}
+	return UpstreamStatus{Name: u.name, Targets: u.pool.Status(), Health: u.pool.Health(), Discovery: u.pool.Discovery(), InFlight: int(n &^ closing), Closed: n&closing != 0 || u.transport == nil}
 }
 
 // Close refuses further requests with 503, breaks off those in flight, closes all connections, and returns when all that

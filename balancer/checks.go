@@ -160,7 +160,7 @@ func (k *checks) ask(m *Member, socket func(address string) string) (err error) 
 			err = fmt.Errorf("balancer: the Checker panicked: %v", v)
 		}
 	}()
-	c := Check{Target: m.asTarget(), URL: m.url}
+	c := Check{Target: m.asTarget(), URL: m.url, ServerName: serverName(m.Host())}
 	network, to := "tcp", address(m.url)
 	if c.Target.Socket = socket(to); c.Target.Socket != "" {
 		network, to = "unix", c.Target.Socket

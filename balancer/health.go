@@ -148,7 +148,9 @@ type Check struct {
 	URL    *url.URL
 	// Dial makes a connection to the target, without TLS.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// TLS is the configuration for connections with TLS, without the server's name if that is the host of URL. Nil means the
+	// ServerName is the name that the target's certificate must have, if TLS does not say; empty for the host of URL.
+	ServerName string
+	// TLS is the configuration for connections with TLS, without the server's name if that is another. Nil means the
 	// defaults. It is shared.
 	TLS *tls.Config
 }

@@ -49,12 +49,13 @@ func (l *latency) observe(at time.Duration, o policy.Outcome) {
 		keep = fade(at-time.Duration(last), time.Duration(l.decay.Load()))
 	}
 	value := max(float64(took), 1)
-	if o.Fault == policy.FaultOvertaken { // it would have taken longer
+	switch {
+	case o.Fault == policy.FaultOvertaken: // it would have taken longer
 		value = max(value, old*keep)
-	} else if o.Err != nil || o.Status >= 500 {
+	case o.Err != nil || o.Status >= 500:
 		penalty := min(max(failureFactor*old, float64(minFailure)), float64(maxFailure))
 		value = max(value, old*keep+penalty*(1-keep))
-	} else if value < old {
+	case value < old:
 		value = old*keep + value*(1-keep)
 	}
 	l.value.Store(math.Float64bits(value))

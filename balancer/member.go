@@ -239,6 +239,8 @@ func (m *Member) settle() {
 type MemberStatus struct {
 	// URL is the target as it was written.
 	URL string
+	// Host is what it is asked for by, if that is not the host of URL.
+	Host string
 	// Weight is its share of the traffic, 0 when it takes none.
 	Weight int
 	// Priority and Zone are those of its Target.
@@ -283,7 +285,7 @@ func (m *Member) status(at time.Duration) MemberStatus {
 		Draining: m.leaving.Load(), Warming: m.warmth(at) < 1,
 	}
 	if p := m.place.Load(); p != nil {
-		s.Priority, s.Zone = p.priority, p.zone
+		s.Priority, s.Zone, s.Host = p.priority, p.zone, p.host
 	}
 	if was := m.record.was; was.reason != "" {
 		s.HealthReason, s.HealthSince = was.reason, m.home.at(was.since)

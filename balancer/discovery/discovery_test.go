@@ -337,8 +337,8 @@ func TestValidate(t *testing.T) {
 		{discovery.DNS{}, "DNS.URL \"\" is not the URL of a service; write it as http://name:port"},
 		{discovery.SRV{URL: "ftp://x", Family: 7}, "SRV.Name is empty; write it as _http._tcp.users.internal\nSRV.URL \"ftp://x\" is not the URL of a service; write it as http://name:port\nSRV.Family 7 is none; use PreferIPv4 or another constant"},
 		{discovery.File{Interval: time.Microsecond}, "File.Interval 1µs must be 10ms to 24h0m0s, or 0 for the default\nFile.Path is empty; name the file"},
-		{discovery.Merge{}, "Merge is empty; give it sources"},
-		{discovery.Merge{nil, discovery.File{}}, "Merge[0] is nil\nMerge[1]: File.Path is empty; name the file"},
+		{discovery.Merge{}, "discovery: Merge is empty; give it sources"},
+		{discovery.Merge{nil, discovery.File{}}, "discovery: Merge[0] is nil\ndiscovery: Merge[1]: File.Path is empty; name the file"},
 	} {
 		require.EqualError(t, tt.s.Validate(), tt.want)
 	}

@@ -43,9 +43,11 @@ const (
 	PreferIPv4 Family = iota
 	// PreferIPv6 is the other way round.
 	PreferIPv6
-	// OnlyIPv4 and OnlyIPv6 use no others, AllFamilies all there are.
+	// OnlyIPv4 uses no others.
 	OnlyIPv4
+	// OnlyIPv6 uses no others.
 	OnlyIPv6
+	// AllFamilies uses all there are.
 	AllFamilies
 )
 
@@ -242,7 +244,7 @@ func addressesOf(ctx context.Context, r Resolver, name string, f Family) ([]neti
 	var v4, v6 []netip.Addr
 	for _, a := range all {
 		switch a = a.Unmap(); {
-		case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a == broadcast || a.Zone() != "":
+		case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a.Zone() != "":
 		case a.Is4():
 			v4 = append(v4, a)
 		default:
@@ -256,7 +258,7 @@ func addressesOf(ctx context.Context, r Resolver, name string, f Family) ([]neti
 	case OnlyIPv6:
 		addrs = v6
 	case AllFamilies:
-		addrs = append(v4, v6...)
+		addrs = slices.Concat(v4, v6)
 	case PreferIPv6:
 		if addrs = v6; len(addrs) == 0 {
 			addrs = v4
@@ -270,9 +272,6 @@ func addressesOf(ctx context.Context, r Resolver, name string, f Family) ([]neti
 	addrs = slices.Compact(addrs)
 	return addrs[:min(len(addrs), maxAddresses)], nil
 }
-
-//nolint:gochecknoglobals // a constant
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func trimDot(name string) string {
 	if n := len(name); n > 1 && name[n-1] == '.' {

@@ -114,7 +114,7 @@ func parseTargets(text []byte) ([]balancer.Target, error) {
 	if err := d.Decode(&list); err != nil {
 		return nil, err //nolint:wrapcheck // File.read says which file
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // the very value
+	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("there is something behind the list")
 	}
 	if list == nil {

@@ -28,16 +28,16 @@ type Merge []balancer.Source
 func (m Merge) Validate() error {
 	var errs []error
 	if len(m) == 0 {
-		errs = append(errs, errors.New("Merge is empty; give it sources"))
+		errs = append(errs, errors.New("discovery: Merge is empty; give it sources"))
 	}
 	for i, s := range m {
 		if s == nil {
-			errs = append(errs, fmt.Errorf("Merge[%d] is nil", i))
+			errs = append(errs, fmt.Errorf("discovery: Merge[%d] is nil", i))
 			continue
 		}
 		if v, ok := s.(interface{ Validate() error }); ok {
 			if err := v.Validate(); err != nil {
-				errs = append(errs, fmt.Errorf("Merge[%d]: %w", i, err))
+				errs = append(errs, fmt.Errorf("discovery: Merge[%d]: %w", i, err))
 			}
 		}
 	}

@@ -124,6 +124,6 @@ func tlsOf(c balancer.Check, u *url.URL) *tls.Config {
 	if config == nil {
 		config = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	config.ServerName = cmp.Or(config.ServerName, u.Hostname())
+	config.ServerName = cmp.Or(config.ServerName, c.ServerName, u.Hostname())
 	return config
 }

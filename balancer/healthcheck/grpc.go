@@ -59,7 +59,7 @@ func (g GRPC) Check(ctx context.Context, c balancer.Check) error {
 	u.Scheme, u.Path, u.RawPath = cmp.Or(g.Scheme, u.Scheme), healthPath, ""
 	body := g.message()
 	r := (&http.Request{
-		Method: http.MethodPost, URL: &u, Host: g.Authority, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+		Method: http.MethodPost, URL: &u, Host: cmp.Or(g.Authority, c.Target.Host), ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
 		Header: http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {userAgent}},
 	}).WithContext(ctx)
 	return exchange(c, r, true, judge)

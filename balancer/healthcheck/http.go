@@ -136,7 +136,7 @@ func (h HTTP) Check(ctx context.Context, c balancer.Check) error {
 	}
 	canonical.SetPath(&u, strings.TrimSuffix(u.EscapedPath(), "/")+asked.EscapedPath())
 	u.RawQuery, u.ForceQuery = asked.RawQuery, asked.ForceQuery
-	r := (&http.Request{Method: cmp.Or(h.Method, http.MethodGet), URL: &u, Host: h.Host, Header: http.Header{"User-Agent": {userAgent}}}).WithContext(ctx)
+	r := (&http.Request{Method: cmp.Or(h.Method, http.MethodGet), URL: &u, Host: cmp.Or(h.Host, c.Target.Host), Header: http.Header{"User-Agent": {userAgent}}}).WithContext(ctx)
 	for name, values := range h.Header {
 		r.Header[http.CanonicalHeaderKey(name)] = values
 	}

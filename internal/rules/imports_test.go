@@ -24,7 +24,7 @@ var directions = []struct {
 	{from: []string{"internal/..."}, may: []string{"policy", "balancer", "internal/..."}},
 	{from: []string{"policy"}, may: []string{"internal/canonical", "internal/respw"}},
 	{from: []string{"balancer", "auth"}, may: append([]string{"policy"}, leaves...)},
-	{from: []string{"balancer/healthcheck"}, may: append([]string{"policy", "balancer"}, leaves...)},
+	{from: []string{"balancer/healthcheck", "balancer/discovery"}, may: append([]string{"policy", "balancer"}, leaves...)},
 	{from: []string{"auth/..."}, may: append([]string{"policy", "auth"}, leaves...)},
 	// A policy stands alone: it knows neither the gateway nor a sibling.
 	{
