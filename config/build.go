@@ -257,6 +257,9 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 		c.Pool, target = pool, fmt.Sprintf("%p", pool)
 	} else {
 		c.Targets = []balancer.Target{{URL: target}}
+		if b.options.Resolver != nil && isNamed(c.Targets[0]) && b.d.problems.count() == 0 {
+			c.Discovery.Source = newNames(b.options.Resolver, c.Targets)
+		}
 		c.Health.Passive.Off = true // as in Kong, where upstreams alone have checks
 	}
 	// The same service as before keeps its connections and counters.
@@ -312,10 +315,18 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 	}
 	h := b.health[up]
 	key := fmt.Sprintf("pool %q %q %s %s", up.Name, scheme, b.balancing[up].key, h.key)
+	var found *names
+	if b.options.Resolver != nil && slices.ContainsFunc(targets, isNamed) {
+		key += " names"
+		found = newNames(b.options.Resolver, targets)
+	}
 	before, stays := b.kept(key).(*balancer.Pool)
 	c := balancer.Config{Targets: first, Algorithm: b.balancing[up].algorithm, Health: h.config}
 	if stays || b.d.problems.count() > 0 { // then it is made to see whether it can be, and makes no checks
 		c.Health.Active = balancer.Active{}
+	} else if found != nil {
+		c.Discovery.Source = found
+		b.keep(key+" source", found)
 	}
 	p, err := balancer.NewPool(c)
 	if err == nil {
@@ -329,7 +340,11 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 	if stays {
 		// Only in a gateway that serves this snapshot may the targets change; see Reloader.
 		p = before
-		b.out.retarget = append(b.out.retarget, func() error { return before.SetTargets(targets) })
+		if source, ok := b.kept(key + " source").(*names); ok {
+			b.out.retarget = append(b.out.retarget, func() error { return source.set(targets) })
+		} else {
+			b.out.retarget = append(b.out.retarget, func() error { return before.SetTargets(targets) })
+		}
 	} else {
 		b.keep(key, p)
 	}

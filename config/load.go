@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/balancer/discovery"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -39,6 +40,10 @@ type Options struct {
 	Getenv func(name string) (string, bool)
 	// Dial makes connections to services, those of health checks among them, for tests. Nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Resolver finds the addresses of targets and services that the file names, and again when they change: each is balanced over,
+	// and has a health of its own, as in Kong; SRV records are asked for where there are no addresses. A *net.Resolver is one.
+	// Nil leaves names to those who dial.
+	Resolver discovery.Resolver
 	// MaxBytes bounds the file. Default 32 MiB.
 	MaxBytes int64
 	// Logger is the gateway's. Nil means slog.Default().

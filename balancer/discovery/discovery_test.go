@@ -155,11 +155,18 @@ func TestDNS(t *testing.T) {
 		{"the same twice, also as IPv6", discovery.DNS{URL: "http://users.test:1"}, addrs("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1"), "http://10.0.0.1:1 host=users.test:1 weight=0 priority=0 zone= socket=; "},
 		{"what no target can be", discovery.DNS{URL: "http://users.test:1"}, addrs("0.0.0.0", "224.0.0.1", "255.255.255.255", "ff02::1", "::"), ""},
 		{"an address", discovery.DNS{URL: "http://10.0.0.9:1"}, nil, "http://10.0.0.9:1 host= weight=0 priority=0 zone= socket=; "},
+		{"SRV records under a name without addresses", discovery.DNS{URL: "https://users.test:1", Weight: 7, SRV: true}, nil, "https://10.0.0.7:8443 host=users.test:1 weight=3 priority=0 zone= socket=; "},
+		{"SRV records, which are not asked for", discovery.DNS{URL: "https://users.test:1"}, nil, `error: discovery: addresses of "users.test": lookup users.test: no such host`},
+		{"no SRV records, either", discovery.DNS{URL: "https://none.test:1", SRV: true}, nil, `error: discovery: addresses of "none.test": lookup none.test: no such host`},
+		{"a name that has both", discovery.DNS{URL: "https://users.test:1", SRV: true}, addrs("10.0.0.1"), "https://10.0.0.1:1 host=users.test:1 weight=0 priority=0 zone= socket=; "},
 	} {
 		t.Run(tt.about, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				tt.d.Resolver = &names{addrs: map[string][]netip.Addr{"users.test": tt.addrs}}
+				tt.d.Resolver = &names{
+					addrs: map[string][]netip.Addr{"users.test": tt.addrs, "one.test": addrs("10.0.0.7")},
+					srv:   map[string][]*net.SRV{"users.test": {{Target: "one.test.", Port: 8443, Weight: 3}}},
+				}
 				require.NoError(t, tt.d.Validate())
 				w := watch(t, tt.d)
 				require.Equal(t, tt.want, w.last())

@@ -66,6 +66,8 @@ type DNS struct {
 	Timeout time.Duration
 	// Family says which addresses are used. Default PreferIPv4.
 	Family Family
+	// SRV asks for SRV records of the name when it has no addresses, as Kong does: they say the ports and weights then.
+	SRV bool
 	// Resolver answers. Nil means net.DefaultResolver.
 	Resolver Resolver
 }
@@ -90,6 +92,12 @@ func (d DNS) Watch(ctx context.Context, deliver func([]balancer.Target, error)) 
 	}
 	return poll(ctx, d.Interval, d.Timeout, deliver, func(ctx context.Context) ([]balancer.Target, error) {
 		addrs, err := addressesOf(ctx, resolver(d.Resolver), u.Hostname(), d.Family)
+		if d.SRV && (err == nil && len(addrs) == 0 || isUnknown(err)) {
+			s := SRV{Name: u.Hostname(), Zone: d.Zone, Family: d.Family, Resolver: d.Resolver}
+			if targets, failed := s.ask(ctx, u); failed == nil && len(targets) > 0 {
+				return targets, nil
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -189,6 +197,12 @@ func (s SRV) ask(ctx context.Context, service *url.URL) ([]balancer.Target, erro
 		return nil, errors.Join(errs...)
 	}
 	return targets, nil
+}
+
+// isUnknown reports whether DNS says that there is nothing of the kind under a name.
+func isUnknown(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
 }
 
 func resolver(r Resolver) Resolver {

@@ -142,8 +142,9 @@ func run(ctx context.Context, s settings, out, logs io.Writer, hangup <-chan os.
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(logs, nil))
-	options := config.Options{AllowUnsupported: s.allowUnsupported, Entry: entry, Logger: log, DrainTimeout: drainTimeout}
-	if s.check || s.explain != "" { // nobody is to be connected to, not even for health checks
+	options := config.Options{AllowUnsupported: s.allowUnsupported, Entry: entry, Logger: log, DrainTimeout: drainTimeout, Resolver: net.DefaultResolver}
+	if s.check || s.explain != "" { // nobody is to be connected to, not even for health checks, or asked for addresses
+		options.Resolver = nil
 		options.Logger = slog.New(slog.DiscardHandler)
 		options.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.ErrUnsupported }
 	}
