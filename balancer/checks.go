@@ -66,7 +66,7 @@ func (p *Pool) checkAll(members, removed []*Member) {
 	}
 	for _, m := range members {
 		switch r := &m.record; {
-		case m.weight.Load() == 0:
+		case m.placed().weight == 0:
 			p.uncheck(m)
 		case r.check == nil:
 			r.check = &checking{}

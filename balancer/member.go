@@ -22,10 +22,11 @@ type Member struct {
 	id     uint64 // a hash of key
 	home   *home
 
-	weight  atomic.Int64
+	weight  atomic.Int64 // in force: 0 for what was taken out
 	place   atomic.Pointer[place]
 	warming atomic.Int64 // when a slow start began, on the clock of home; 0 for none
 	leaving atomic.Bool  // it is not in the pool any more
+	ousted  atomic.Bool  // it was taken out, and no pick that follows returns it
 	barred  atomic.Bool  // it is out, though the picker may not know yet
 
 	inFlight    atomic.Int64
@@ -42,6 +43,8 @@ type Member struct {
 	mu      sync.Mutex
 	pending []standing // of pickers that are being made
 	out     bool       // not in the picker; guarded by the pool
+
+	takenOut bool // by TakeOut; guarded by the pool
 }
 
 // home is what the members of a pool share.
@@ -63,6 +66,7 @@ func (h *home) at(since time.Duration) time.Time { return h.epoch.Add(since - 1)
 
 // place is where a member stands among the others, and what it is called.
 type place struct {
+	weight   int64 // 0 for NoTraffic
 	zone     string
 	priority int
 	host     string // that it is asked for by; "" for that of its URL
@@ -88,32 +92,29 @@ func (p *Pool) newMember(t parsed) *Member {
 	return m
 }
 
-// settings are what SetTargets can change about a member.
-type settings struct {
-	weight int64
-	place  place
-}
-
-func (m *Member) settings() settings {
-	s := settings{weight: m.weight.Load()}
+func (m *Member) placed() place {
 	if p := m.place.Load(); p != nil {
-		s.place = *p
+		return *p
 	}
-	return s
+	return place{}
 }
 
-// set returns what was set before.
-func (m *Member) set(s settings) settings {
-	was := m.settings()
-	m.weight.Store(s.weight)
-	m.place.Store(&s.place)
+// set returns where the member stood before. The pool is locked.
+func (m *Member) set(p place) place {
+	was := m.placed()
+	m.place.Store(&p)
+	if m.takenOut {
+		m.weight.Store(0)
+	} else {
+		m.weight.Store(p.weight)
+	}
 	return was
 }
 
 // asTarget returns the target that m stands for, but for its Socket.
 func (m *Member) asTarget() Target {
-	s := m.settings()
-	return Target{URL: m.target, Host: s.place.host, Weight: int(cmp.Or(s.weight, NoTraffic)), Priority: s.place.priority, Zone: s.place.zone}
+	p := m.placed()
+	return Target{URL: m.target, Host: p.host, Weight: int(cmp.Or(p.weight, NoTraffic)), Priority: p.priority, Zone: p.zone}
 }
 
 // Target returns the URL of the target as it was written.
@@ -123,7 +124,7 @@ func (m *Member) Target() string { return m.target }
 func (m *Member) URL() *url.URL { return m.url }
 
 // Host returns what requests ask for in Host, if that is not the host of URL; "" otherwise.
-func (m *Member) Host() string { return m.settings().place.host }
+func (m *Member) Host() string { return m.placed().host }
 
 // Weight returns the share of the traffic, 0 for a target that takes none.
 func (m *Member) Weight() int { return int(m.weight.Load()) }
@@ -150,7 +151,7 @@ func (m *Member) leave() {
 	if m.home.counting.Load() {
 		m.home.inFlight.Add(-1)
 	}
-	if m.inFlight.Add(-1) == 0 && m.leaving.Load() {
+	if m.inFlight.Add(-1) == 0 && (m.leaving.Load() || m.ousted.Load()) {
 		m.home.mu.Lock()
 		if m.home.empty != nil {
 			close(m.home.empty)
@@ -255,6 +256,8 @@ type MemberStatus struct {
 	Latency time.Duration
 	// Warming: a slow start still gives it less than its weight.
 	Warming bool
+	// TakenOut: TakeOut keeps requests from it.
+	TakenOut bool
 	// Draining: it was removed, gets no requests any more, and is listed until those in flight have ended.
 	Draining bool
 	// Health is what is known about its health, HealthReason why that changed last, as HealthChange.Reason, and HealthSince
@@ -282,7 +285,7 @@ func (m *Member) status(at time.Duration) MemberStatus {
 		Health: m.state(), Ejections: m.record.ejections,
 		URL: m.target, Weight: m.Weight(), InFlight: m.inFlight.Load(), Requests: m.total.Load(),
 		Failed: m.failed.Load(), ServerErrors: m.serverError.Load(), Canceled: m.canceled.Load(),
-		Draining: m.leaving.Load(), Warming: m.warmth(at) < 1,
+		TakenOut: m.takenOut, Draining: m.leaving.Load(), Warming: m.warmth(at) < 1,
 	}
 	if p := m.place.Load(); p != nil {
 		s.Priority, s.Zone, s.Host = p.priority, p.zone, p.host

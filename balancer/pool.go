@@ -178,11 +178,15 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 	for _, m := range next.members {
 		m.leaving.Store(false)
 		m.barred.Store(m.out)
+		if !m.takenOut {
+			m.ousted.Store(false)
+		}
 	}
 	p.state.Store(next)
 	stays := make(map[*Member]bool, len(next.members))
 	for _, m := range next.members {
 		stays[m] = true
+		m.ousted.Store(m.takenOut) // before it is looked at, as below
 		m.settle()
 	}
 	var removed []*Member
@@ -195,6 +199,7 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 	for _, m := range removed {
 		m.leaving.Store(true) // before it is looked at: see Pick
 		m.weight.Store(0)
+		m.takenOut = false
 		m.standings.Store(nil)
 		if m.inFlight.Load() > 0 {
 			p.draining = append(p.draining, m)
@@ -304,7 +309,7 @@ func (p *Pool) Pick(q Query) (*Member, error) {
 		if m == nil {
 			return nil, ErrNoTarget
 		}
-		if m.begin(); !m.leaving.Load() {
+		if m.begin(); !m.leaving.Load() && !m.ousted.Load() {
 			return m, nil
 		}
 		// It was removed this very moment. Who waits for it to drain may have seen nothing in flight.
@@ -368,6 +373,15 @@ func (p *Pool) Status() []MemberStatus {
 	return out
 }
 
+// unfinished reports whether a member that was removed or taken out has requests in flight.
+func (p *Pool) unfinished() bool {
+	if len(p.drain()) > 0 {
+		return true
+	}
+	s := p.state.Load()
+	return s != nil && slices.ContainsFunc(s.members, func(m *Member) bool { return m.ousted.Load() && m.inFlight.Load() > 0 })
+}
+
 // drain returns the removed members that still have requests in flight.
 func (p *Pool) drain() []*Member {
 	p.mu.Lock()
@@ -376,8 +390,8 @@ func (p *Pool) drain() []*Member {
 	return slices.Clone(p.draining)
 }
 
-// Drained returns when no target that was removed by [Pool.SetTargets] before has a request in flight, so that it can be
-// stopped; or when ctx ends, with its error.
+// Drained returns when no target that was removed by [Pool.SetTargets] or taken out by [Pool.TakeOut] before has a request in
+// flight, so that it can be stopped; or when ctx ends, with its error.
 func (p *Pool) Drained(ctx context.Context) error {
 	if p == nil || p.home == nil {
 		return nil
@@ -389,7 +403,7 @@ func (p *Pool) Drained(ctx context.Context) error {
 		}
 		wait := p.home.empty
 		p.home.mu.Unlock()
-		if len(p.drain()) == 0 { // looked at behind taking wait, which is closed from then on
+		if !p.unfinished() { // looked at behind taking wait, which is closed from then on
 			return nil
 		}
 		select {

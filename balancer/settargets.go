@@ -38,16 +38,16 @@ func (p *Pool) replace(list []parsed) (changed bool, err error) {
 		known[m.key] = m
 	}
 	next := &state{members: make([]*Member, 0, len(list)), reach: map[string]reach{}}
-	var before []settings
+	var before []place
 	same := p.state.Load() != nil
 	for _, t := range list {
 		m := known[t.key]
 		if m == nil {
 			m = p.newMember(t)
 		}
-		was := m.set(settings{weight: int64(t.weight), place: place{zone: t.target.Zone, priority: t.target.Priority, host: t.host}})
+		was := m.set(place{weight: int64(t.weight), zone: t.target.Zone, priority: t.target.Priority, host: t.host})
 		before = append(before, was)
-		same = same && was == m.settings()
+		same = same && was == m.placed()
 		next.members = append(next.members, m)
 		if r := (reach{t.target.Socket, serverName(t.target.Host)}); r != (reach{}) {
 			next.reach[address(t.url)] = r

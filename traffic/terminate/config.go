@@ -31,6 +31,10 @@ type Config struct {
 	// any value, are answered. Empty: all are.
 	Trigger string
 
+	// Standby: the Terminator passes all requests on until SetActive(true) is called, for maintenance that begins and ends while
+	// traffic flows. As a handler it answers all the same.
+	Standby bool
+
 	// Echo answers with a JSON report on the request as it arrived here: method, host, path, header fields, query
 	// parameters, client address, route. It is for debugging, and best behind a Trigger. The values of query parameters
 	// and of all but the well-known header fields that carry no secret are replaced by REDACTED; long values are cut.

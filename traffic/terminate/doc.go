@@ -14,6 +14,12 @@
 //	alive := policy.Must(terminate.New(terminate.Config{Status: 200, Body: "ok\n"}))
 //	gateway.Route{Name: "alive", Match: gateway.Match{Paths: []string{"/alive"}}, Handler: alive}
 //
+// One with Config.Standby waits until it is needed:
+//
+//	maintenance := policy.Must(terminate.New(terminate.Config{Standby: true, Message: "Back at noon"}))
+//	gateway.Route{Name: "users", Plugins: []gateway.Plugin{maintenance, keys}, Handler: users}
+//	maintenance.SetActive(true) // and later false
+//
 // An error status with a message is a refusal like any other: the shape of the body, the gateway's ErrorHandler, problem
 // details and gRPC are the business of [policy.Refuse]. All other answers are written as they are configured. Every
 // answer is marked as made by the gateway, is not to be stored by caches unless Config.Header says otherwise, and goes
@@ -21,7 +27,7 @@
 //
 // The decision record says "terminated", with the verdict Refused for error statuses. An answer below 400 gives the
 // client what the operator wants it to have; it is recorded as Answered, so that it does not count among the refusals.
-// A request that does not carry the [Config] Trigger passes on, recorded as Skipped, "not_triggered".
+// A request that does not carry the [Config] Trigger passes on, recorded as Skipped, "not_triggered", or "standby".
 //
 // The package computes no answers: for those write a handler. It does not read request bodies.
 package terminate

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
 	"github.com/gatehouse-go/gateway/policy"
@@ -20,6 +21,7 @@ var ErrTerminated = errors.New("terminate: request terminated")
 const (
 	reasonTerminated   = "terminated"
 	reasonNotTriggered = "not_triggered"
+	reasonStandby      = "standby"
 )
 
 const fieldContentType = "Content-Type"
@@ -27,8 +29,11 @@ const fieldContentType = "Content-Type"
 // Terminator answers requests with one fixed answer. As a plugin it passes on those without its trigger; as a handler it
 // has nobody to pass them on to and answers all.
 //
-// A Terminator is immutable and safe for concurrent use. The zero Terminator, and a nil one, answer every request with 503.
+// A Terminator does not change, but for whether it is active, and is safe for concurrent use. The zero Terminator, and a nil one,
+// answer every request with 503.
 type Terminator struct {
+	standby atomic.Bool
+
 	status  int
 	message string
 	trigger string // as configured, for the query
@@ -59,6 +64,7 @@ func New(c Config) (*Terminator, error) {
 		status: c.Status, message: c.Message, trigger: c.Trigger, field: http.CanonicalHeaderKey(c.Trigger), echo: c.Echo,
 		reveal: slices.Clone(c.Reveal), report: c.Report, err: ErrTerminated, verdict: policy.Answered,
 	}
+	t.standby.Store(c.Standby)
 	header := make(http.Header, len(c.Header)+3)
 	for name, values := range c.Header {
 		name = http.CanonicalHeaderKey(name)
@@ -110,11 +116,21 @@ func (*Terminator) Name() string { return "request-termination" }
 // Contract asks and promises nothing.
 func (*Terminator) Contract() policy.Contract { return policy.Contract{} }
 
+// SetActive has requests answered from now on, or passed on: for the time of maintenance, say. It is for those that New made.
+func (t *Terminator) SetActive(active bool) {
+	if t != nil {
+		t.standby.Store(!active)
+	}
+}
+
+// Active reports whether requests are answered, those without the Trigger apart.
+func (t *Terminator) Active() bool { return !t.orZero().standby.Load() }
+
 // Check returns nil for a request that passes on, and an error that is [ErrTerminated] for one that is answered here; it
 // is also a [*policy.Error], read-only, when the answer has an error status.
 func (t *Terminator) Check(r *http.Request) error {
 	t = t.orZero()
-	if t.triggered(r) {
+	if t.passes(r) == "" {
 		return t.err
 	}
 	return nil
@@ -123,8 +139,8 @@ func (t *Terminator) Check(r *http.Request) error {
 // Preview returns the decision on r without answering it.
 func (t *Terminator) Preview(r *http.Request) policy.Decision {
 	t = t.orZero()
-	if !t.triggered(r) {
-		return policy.Decision{Policy: t.Name(), Verdict: policy.Skipped, Reason: reasonNotTriggered}
+	if why := t.passes(r); why != "" {
+		return policy.Decision{Policy: t.Name(), Verdict: policy.Skipped, Reason: why}
 	}
 	d := policy.Decision{Policy: t.Name(), Verdict: t.verdict, Reason: reasonTerminated, Status: t.status}
 	if t.verdict == policy.Refused {
@@ -138,11 +154,12 @@ func (t *Terminator) Wrap(next http.Handler) http.Handler {
 	t = t.orZero()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x, r := policy.Ensure(r)
-		if t.triggered(r) {
+		why := t.passes(r)
+		if why == "" {
 			t.answer(w, r, x)
 			return
 		}
-		x.Record(policy.Decision{Policy: t.Name(), Verdict: policy.Skipped, Reason: reasonNotTriggered})
+		x.Record(policy.Decision{Policy: t.Name(), Verdict: policy.Skipped, Reason: why})
 		next.ServeHTTP(w, r)
 	})
 }
@@ -160,6 +177,17 @@ func (t *Terminator) orZero() *Terminator {
 	}
 	e := &policy.Error{Status: http.StatusServiceUnavailable, Code: reasonTerminated, Err: ErrTerminated}
 	return &Terminator{status: e.Status, verdict: policy.Refused, refusal: e, err: e}
+}
+
+// passes returns why a request passes on; "" for one that is answered.
+func (t *Terminator) passes(r *http.Request) string {
+	switch {
+	case t.standby.Load():
+		return reasonStandby
+	case !t.triggered(r):
+		return reasonNotTriggered
+	}
+	return ""
 }
 
 func (t *Terminator) triggered(r *http.Request) bool {
