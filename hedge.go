@@ -16,9 +16,10 @@ const defaultHedgeShare = 0.1
 
 var errOvertaken = errors.New("gateway: another try was answered first")
 
-// hedges reports whether a request may have two tries at once: it changes nothing, and there is nothing of it but its head.
+// hedges reports whether a request may have another try beside the one that comes: it changes nothing, and there is nothing of it
+// but its head.
 func (r *repeats) hedges() bool {
-	if r.Hedge <= 0 || r.tries < 2 || r.call.HasBody() || r.call.Switches() {
+	if r.Hedge <= 0 || r.made >= r.tries || r.call.HasBody() || r.call.Switches() {
 		return false
 	}
 	switch r.call.In.Method {
@@ -55,14 +56,16 @@ func (r *runner) Cut() {
 	}
 }
 
-// hedge has the request answered by the first of several tries, of which t is the first. It returns the one that decided.
+// hedge has the request answered by the first of several tries, of which t is the first here. It returns the one that decided.
 func (t *try) hedge(w http.ResponseWriter) (*try, result) {
-	race := &race{after: t.more.Hedge, arrived: make(chan *runner, t.more.tries)}
+	race := &race{after: t.more.Hedge, arrived: make(chan *runner)}
 	defer race.end()
 	if end, ok := race.start(t); !ok {
 		return t, end
 	}
-	t.up.hedging.request(t.Start)
+	if t.Number == 1 {
+		t.up.hedging.request(t.Start)
+	}
 	timer := time.NewTimer(race.after)
 	defer timer.Stop()
 	for latest := t; ; {
@@ -112,7 +115,7 @@ func (r *race) start(t *try) (end result, ok bool) {
 	if err := t.prepare(); err != nil {
 		return t.refuse(err), false
 	}
-	run := &runner{try: t}
+	run := &runner{try: t, arrival: arrival{err: errAbandoned}} // which holds when a round tripper ends its goroutine
 	ctx, cancel := context.WithCancel(t.out.Context())
 	run.cancel, t.out, t.limits.Receiver = cancel, t.out.WithContext(ctx), run
 	r.running = append(r.running, run)
@@ -143,22 +146,31 @@ func (r *runner) hasFailed() bool {
 func (r *runner) lose() {
 	defer r.cancel()
 	defer r.try.end()
-	if r.arrival.err != nil {
+	res := r.arrival.res
+	if res == nil {
 		r.fail(r.arrival.err)
 		return
 	}
+	status := res.StatusCode
+	_ = res.Whole() // what is there is read, so that the connection is kept
+	_ = res.Body.Close()
 	r.FirstByte = r.arrival.at.Sub(r.sent)
-	r.answered(r.arrival.res.StatusCode)
-	r.Status, r.Canceled, r.Err = r.arrival.res.StatusCode, false, nil
-	_ = r.arrival.res.Whole() // what is there is read, so that the connection is kept
-	_ = r.arrival.res.Body.Close()
+	r.answered(status)
+	r.Status, r.Canceled, r.Err = status, false, nil
 }
 
 // win gives up the other tries, and passes on what came of r.
 func (r *race) win(won *runner, w http.ResponseWriter) result {
 	defer won.cancel()
 	defer won.try.end()
+	passed := false
+	defer func() {
+		if !passed {
+			won.drop()
+		}
+	}()
 	r.end()
+	passed = true
 	won.won.Store(true)
 	end := won.conclude(w, won.arrival)
 	if len(won.more.tried) > 1 {
@@ -167,7 +179,7 @@ func (r *race) win(won *runner, w http.ResponseWriter) result {
 	return end
 }
 
-// end gives up the tries that are still running. What they have learnt is that their targets took longer.
+// end gives up the tries that are still running, and waits for them.
 func (r *race) end() {
 	for _, run := range r.running {
 		run.cancel()
@@ -175,15 +187,27 @@ func (r *race) end() {
 	for range r.running {
 		<-r.arrived
 	}
-	for len(r.running) > 0 {
-		run := r.running[0]
-		r.running = r.running[1:]
-		if run.arrival.res != nil {
-			_ = run.arrival.res.Body.Close()
-		}
-		if run.panicked == nil {
-			run.Canceled, run.Err, run.Fault = true, errOvertaken, policy.FaultOvertaken
-		}
-		run.try.end()
+	r.release()
+}
+
+// release ends the tries that were given up, whatever plugins do meanwhile. What they have learnt is that their targets took longer.
+func (r *race) release() {
+	if len(r.running) == 0 {
+		return
+	}
+	run := r.running[0]
+	r.running = r.running[1:]
+	defer r.release()
+	defer run.try.end()
+	run.drop()
+	if run.panicked == nil {
+		run.Canceled, run.Err, run.Fault = true, errOvertaken, policy.FaultOvertaken
+	}
+}
+
+// drop closes an answer that nobody will have.
+func (r *runner) drop() {
+	if r.arrival.res != nil {
+		_ = r.arrival.res.Body.Close()
 	}
 }

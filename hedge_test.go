@@ -44,6 +44,8 @@ func TestHedging(t *testing.T) {
 		{"the other answers what another try is made for", []string{"late", "503"}, with(soon, func(r *policy.Retry) { r.Statuses = []int{503} }), get(), 200, "late", []int64{1, 1}},
 		{"the other answers what is an answer", []string{"late", "503"}, soon, get(), 503, "fail", []int64{1, 1}},
 		{"the first fails before", []string{"reset", ""}, soon, get(), 200, "GET ", []int64{1, 1}},
+		{"the first fails before, and the next is slow", []string{"reset", "stall", ""}, soon, get(), 200, "GET ", []int64{1, 1, 1}},
+		{"the first fails before, and no more may be asked than one", []string{"reset", "slow", ""}, with(soon, func(r *policy.Retry) { r.Tries = 2 }), get(), 200, "late", []int64{1, 1, 0}},
 		{"all fail, one after the other", []string{"reset", "reset", "reset"}, soon, get(), 502, "", []int64{1, 1, 1}},
 		{"all are slow", []string{"stall", "stall"}, with(soon, func(r *policy.Retry) { r.PerTry = 200 * time.Millisecond }), get(), 504, "", []int64{1, 1}},
 		{"there is no other", []string{"late"}, soon, get(), 200, "late", []int64{1}},

@@ -103,13 +103,13 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 			}
 		}
 	}
-	var end result
-	if more.hedges() {
-		t, end = t.hedge(w)
-	} else {
-		end = t.run(w)
-	}
 	for {
+		var end result
+		if t.more.hedges() {
+			t, end = t.hedge(w)
+		} else {
+			end = t.run(w)
+		}
 		wait, ok := end.wait, end.again
 		if !ok && end.refusal != nil && !t.sent.IsZero() && !t.Canceled {
 			wait, ok = t.more.after(t, causeOf(t.Err, t.more.bounded), 0)
@@ -127,7 +127,6 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 		}
 		c.Again(w)
 		t = t.next()
-		end = t.run(w)
 	}
 }
 
