@@ -148,7 +148,7 @@ func (r *runner) lose() {
 	defer r.try.end()
 	res := r.arrival.res
 	if res == nil {
-		r.fail(r.arrival.err)
+		r.fail(r.arrival.err, false)
 		return
 	}
 	status := res.StatusCode

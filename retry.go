@@ -99,7 +99,7 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 		if more.MaxBody > 0 && more.Repeats(c.In) {
 			if err := c.Keep(more.MaxBody); err != nil {
 				defer t.end()
-				return t, t.fail(err)
+				return t, t.fail(err, false)
 			}
 		}
 	}

@@ -117,7 +117,7 @@ func (t *try) conclude(w http.ResponseWriter, a arrival) result {
 	res, m := a.res, t.member
 	t.call.Answered()
 	if a.err != nil {
-		return t.fail(a.err)
+		return t.fail(a.err, false)
 	}
 	t.clean = t.Number == 1 && len(t.hooks) == 0 && t.call.Forward.Rewrite == nil && res.IsDirect()
 	defer func() { _ = res.Body.Close() }()
@@ -141,10 +141,10 @@ func (t *try) conclude(w http.ResponseWriter, a arrival) result {
 		t.Canceled, t.Err = false, nil
 		return result{answered: true}
 	case d.Gone:
-		t.Canceled, t.Err = true, d.Err
+		t.Canceled, t.Err, t.Fault = true, d.Err, policy.FaultNone
 		return result{}
 	}
-	r := t.fail(d.Err)
+	r := t.fail(d.Err, true)
 	if d.Sent {
 		return result{}
 	}
@@ -264,19 +264,23 @@ func (t *try) begin(out *http.Request) *http.Request {
 
 // refuse ends the try before anything was sent, which says nothing about the target.
 func (t *try) refuse(err error) result {
-	t.Canceled, t.Err = true, err
+	t.Canceled, t.Err, t.Fault = true, err, policy.FaultNone
 	return result{refusal: err}
 }
 
-// fail ends the try because there is no answer, or no whole one.
-func (t *try) fail(err error) result {
+// fail ends the try because there is no answer, or, where one has begun, no whole one.
+func (t *try) fail(err error, begun bool) result {
 	e, gone := t.call.Failure(err)
-	t.Canceled = gone
+	if t.Canceled = gone; gone {
+		t.Fault = policy.FaultNone
+	} else {
+		t.Fault = proxy.Fault(err, begun)
+	}
 	if e == nil {
 		t.Err = err
 		return result{}
 	}
-	t.Err, t.Fault = e, proxy.Fault(err)
+	t.Err = e
 	return result{refusal: e}
 }
 

@@ -82,21 +82,33 @@ func (c *Call) Failure(err error) (e *policy.Error, gone bool) {
 	return e, gone
 }
 
-// Fault says what the failure of a try means for the target. err is what Failure got.
-func Fault(err error) policy.Fault {
+// Fault says what the failure of a try means for the target. err is what Failure got, and begun says that the head of an answer was
+// there.
+func Fault(err error, begun bool) policy.Fault {
 	var t *transport.Error
-	if !errors.As(err, &t) {
-		if e := (*policy.Error)(nil); errors.As(err, &e) && e != nil && e.Status < http.StatusInternalServerError {
-			return policy.FaultNone // what a round tripper of the application says of the request
+	if e := (*policy.Error)(nil); errors.As(err, &e) && e != nil { // from a round tripper of the application
+		if e.Status < http.StatusInternalServerError {
+			return policy.FaultNone // it speaks of the request
 		}
+		err = e.Err // which may say how the target has failed
+	}
+	switch {
+	case !errors.As(err, &t):
 		return policy.FaultUnknown
+	case transport.AtLimit(err):
+		return policy.FaultNone
 	}
 	switch t.Code {
 	case transport.StaleConnection:
 		return policy.FaultNone
 	case transport.ConnectRefused:
 		return policy.FaultRefused
-	case transport.ConnectTimeout, transport.FirstByteLimit, transport.IdleLimit, transport.TotalLimit:
+	case transport.TotalLimit:
+		if begun { // what has come was in time
+			return policy.FaultNone
+		}
+		return policy.FaultTimeout
+	case transport.ConnectTimeout, transport.FirstByteLimit, transport.IdleLimit:
 		return policy.FaultTimeout
 	}
 	return policy.FaultConnection

@@ -42,6 +42,7 @@ type attempt struct {
 	since   time.Time     // when the phase began
 	look    time.Time     // while connecting: when to look for connections held in vain
 	expired string        // the code of the limit that ended the exchange
+	dials   bool          // a connection was being made for it
 	broken  bool          // the connection was closed while the caller's context still lived
 	head    bool          // the head of the answer is there
 	headed  chan struct{} // closed then; nil without a body
@@ -355,10 +356,19 @@ func (a *attempt) finish() {
 	a.owner.unregister(a)
 }
 
-func (a *attempt) expiredCode() string {
+// expiredCode returns the code of the limit that ended the exchange, "" for none, and whether that was while it waited for others
+// to give up a connection.
+func (a *attempt) expiredCode() (code string, inLine bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.expired
+	return a.expired, a.phase == connecting && !a.dials && (a.expired == ConnectTimeout || a.expired == TotalLimit)
+}
+
+// dialling is called when a connection is made for the exchange, which another one may get.
+func (a *attempt) dialling() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.dials = true
 }
 
 // failure explains why there was no answer.
@@ -389,7 +399,10 @@ func (a *attempt) wasReused() bool {
 
 // ending returns the error of an exchange that we ended ourselves, which net/http reports as one of many.
 func (a *attempt) ending(err error) *Error {
-	if code := a.expiredCode(); code != "" {
+	if code, inLine := a.expiredCode(); code != "" {
+		if inLine {
+			err = errWait
+		}
 		return &Error{Code: code, Err: err}
 	}
 	switch cause := a.parent.Err(); {

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// AtLimit reports whether err says that all the connections that [Config.MaxConns] allows were in use. A [Standard] does
-// not know.
+// AtLimit reports whether err says that all the connections that [Config.MaxConns] allows were in use.
 func AtLimit(err error) bool { return errors.Is(err, errWait) }
 
 // HeadTooLarge reports whether err says that the head of an answer was larger than [Config.MaxHeaderBytes]. The error that

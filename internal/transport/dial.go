@@ -56,6 +56,7 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 	limit := fallbackConnect
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 		limit = a.limits.Connect
+		a.dialling()
 	}
 	var cancel context.CancelFunc
 	if limit > 0 {

@@ -147,7 +147,7 @@ func (c *call) inside() (asked, innocent bool, err error) {
 	tries := c.exchange.Tries()
 	if n := len(tries); n > 0 && !tries[n-1].Start.Before(c.b.zero.Add(c.began)) {
 		last := &tries[n-1]
-		return true, last.Canceled, last.Err
+		return true, last.Canceled || last.Fault == policy.FaultNone, last.Err
 	}
 	_, refused := c.exchange.Refusal()
 	return false, refused, nil
