@@ -49,7 +49,7 @@ type Forward struct {
 	Timeouts Timeouts
 	// TimeoutHeader is the name of a field that tells the target how many milliseconds there still are for its answer, such as
 	// X-Request-Timeout-Ms: what is left of Timeouts.Total, or Retry.PerTry where that is less; at least 1. Without either
-	// there is no such field. What the client sent under that name goes in any case. Default: none. Only upstreams look at it.
+	// there is no such field. What the client sent under that name, in any alias form, goes in any case. Default: none. Only upstreams look at it.
 	TimeoutHeader string
 	// Retry says when a request is sent again; what is set replaces what the upstream says. Only upstreams look at it.
 	Retry Retry

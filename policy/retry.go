@@ -24,8 +24,8 @@ type Retry struct {
 	// Statuses are answers after which another target is tried, such as 502 and 503: 400 to 599. The last one is passed on.
 	// Default none.
 	Statuses []int
-	// PerTry bounds the wait for the head of an answer in each try, if Timeouts.FirstByte is not less. Default, and negative:
-	// that alone, which is no reason to try again.
+	// PerTry bounds the wait for the head of an answer in each try, if Timeouts.FirstByte is not less, and if Tries is more than
+	// one. Default, and negative: FirstByte alone, which is no reason to try again.
 	PerTry time.Duration
 	// Methods may be repeated although they are not idempotent, such as POST where the application takes a request twice for
 	// one. Default none.

@@ -77,6 +77,19 @@ func (s NameSet) candidates(name string) []memberName {
 	return s.t.members[len(name)]
 }
 
+// Alias reports whether a and b are forms of one header name. It does not allocate.
+func Alias(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := len(a) - 1; i >= 0; i-- {
+		if foldByte(a[i]) != foldByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // Fold returns the form that all aliases of a header name share: letters in
 // lower case, and '-' for every byte that is neither a letter nor a digit. It
 // returns name itself when that is folded already.

@@ -69,6 +69,9 @@ func TestFold(t *testing.T) {
 		"[Z]@z`{":        "-z--z--",
 	} {
 		require.Equal(t, want, canonical.Fold(in), "%q", in)
+		require.True(t, canonical.Alias(in, want), "%q", in)
+		require.False(t, canonical.Alias(in, want+"-"), "%q", in)
+		require.False(t, canonical.Alias(in+"a", want+"-"), "%q", in)
 	}
 }
 

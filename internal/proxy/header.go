@@ -161,10 +161,14 @@ func (f *fields) setOrDelete(name, value string) {
 	f.set(name, value)
 }
 
-// removeAll removes what the client sent under a name that is not known to be the gateway's.
+// removeAll removes what the client sent under any form of a name that is not known to be the gateway's.
 func (f *fields) removeAll(name string) {
-	f.remove(name)
-	f.list = slices.DeleteFunc(f.list, func(field transport.Field) bool { return field.Name == name })
+	for n := range f.h {
+		if canonical.Alias(n, name) {
+			delete(f.h, n)
+		}
+	}
+	f.list = slices.DeleteFunc(f.list, func(field transport.Field) bool { return canonical.Alias(field.Name, name) })
 }
 
 func (f *fields) remove(name string) {
