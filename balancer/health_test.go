@@ -408,6 +408,27 @@ balancer: Config.Health.Active.Checker: is nil, and other fields of Active are s
 	}
 }
 
+// How long answers take is known whatever the algorithm is.
+func TestFirstByte(t *testing.T) {
+	t.Parallel()
+	p, err := balancer.NewPool(balancer.Config{Targets: named("a")})
+	require.NoError(t, err)
+	require.Zero(t, p.Status()[0].FirstByte)
+	took := func(d time.Duration, o policy.Outcome) time.Duration {
+		o.FirstByte = d
+		end(t, p, "http://a", o)
+		return p.Status()[0].FirstByte
+	}
+	require.Equal(t, 80*time.Millisecond, took(80*time.Millisecond, well))
+	require.Equal(t, 71*time.Millisecond, took(8*time.Millisecond, answer(500)))
+	require.Equal(t, 71*time.Millisecond, took(time.Hour, canceled))
+	require.Equal(t, 71*time.Millisecond, took(0, reset))
+	for range 200 {
+		took(time.Millisecond, well)
+	}
+	require.InDelta(t, time.Millisecond, p.Status()[0].FirstByte, float64(10*time.Nanosecond))
+}
+
 // What is asked of all requests costs little.
 func TestHealthAllocs(t *testing.T) { // not parallel: it counts allocations
 	for _, c := range []balancer.Passive{{}, {FailureRate: 0.5}} {

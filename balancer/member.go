@@ -36,6 +36,7 @@ type Member struct {
 	serverError atomic.Uint64
 	lastError   atomic.Pointer[lastError]
 	latency     latency
+	firstByte   atomic.Int64 // a moving average, nanoseconds; 0 for none
 	record      record
 
 	standings atomic.Pointer[[]standing]
@@ -181,10 +182,24 @@ func (m *Member) end(o policy.Outcome) {
 	case o.Status >= 500:
 		m.serverError.Add(1)
 	}
+	if o.FirstByte > 0 && !o.Canceled {
+		m.took(o.FirstByte)
+	}
 	if (!o.Canceled || o.Fault == policy.FaultOvertaken) && m.latency.wanted() {
 		m.latency.observe(m.home.since(time.Now()), o)
 	}
 	m.leave()
+}
+
+// took takes in how long an answer took to begin. Of those that end at the same moment one may be missing.
+func (m *Member) took(d time.Duration) {
+	const share = 8 // of the latest
+	old := m.firstByte.Load()
+	if old == 0 {
+		m.firstByte.CompareAndSwap(0, int64(d))
+		return
+	}
+	m.firstByte.CompareAndSwap(old, max(old+(int64(d)-old)/share, 1))
 }
 
 // errorKind is the code of a *policy.Error, since texts of other errors may hold addresses.
@@ -252,6 +267,8 @@ type MemberStatus struct {
 	// Requests counts the requests it was picked for, those in flight included. Of the others, Failed got no whole
 	// answer, ServerErrors a whole one with a status of 500 or more, and Canceled were given up because the client left.
 	Requests, Failed, ServerErrors, Canceled uint64
+	// FirstByte is how long its answers took to begin: a moving average, in which the latest has an eighth; 0 before the first.
+	FirstByte time.Duration
 	// Latency is what PeakEWMA expects of it; 0 when that is not known, or another algorithm is in use.
 	Latency time.Duration
 	// Warming: a slow start still gives it less than its weight.
@@ -299,6 +316,7 @@ func (m *Member) status(at time.Duration) MemberStatus {
 	if c := m.record.check; c != nil {
 		s.CheckedAt, s.CheckDuration, s.CheckError = c.at, c.took, c.err
 	}
+	s.FirstByte = time.Duration(m.firstByte.Load())
 	if expected, known := m.latency.expect(at, false); known {
 		s.Latency = expected
 	}
