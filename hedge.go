@@ -32,6 +32,7 @@ func (r *repeats) hedges() bool {
 // race is a request with several tries at once, of which the first to be answered wins.
 type race struct {
 	after   time.Duration
+	first   *try // nil when it has failed
 	running []*runner
 	arrived chan *runner
 }
@@ -58,7 +59,7 @@ func (r *runner) Cut() {
 
 // hedge has the request answered by the first of several tries, of which t is the first here. It returns the one that decided.
 func (t *try) hedge(w http.ResponseWriter) (*try, result) {
-	race := &race{after: t.more.Hedge, arrived: make(chan *runner)}
+	race := &race{after: t.more.Hedge, first: t, arrived: make(chan *runner)}
 	defer race.end()
 	if end, ok := race.start(t); !ok {
 		return t, end
@@ -76,7 +77,7 @@ func (t *try) hedge(w http.ResponseWriter) (*try, result) {
 				r.panics()
 			}
 			if len(race.running) > 0 && r.hasFailed() {
-				r.lose()
+				race.lose(r)
 				continue
 			}
 			return r.try, race.win(r, w)
@@ -143,20 +144,23 @@ func (r *runner) hasFailed() bool {
 }
 
 // lose ends a try that has failed while there are others.
-func (r *runner) lose() {
-	defer r.cancel()
-	defer r.try.end()
-	res := r.arrival.res
+func (r *race) lose(lost *runner) {
+	defer lost.cancel()
+	defer lost.try.end()
+	if lost.try == r.first {
+		r.first = nil
+	}
+	res := lost.arrival.res
 	if res == nil {
-		r.fail(r.arrival.err, false)
+		lost.fail(lost.arrival.err, false)
 		return
 	}
 	status := res.StatusCode
 	_ = res.Whole() // what is there is read, so that the connection is kept
 	_ = res.Body.Close()
-	r.FirstByte = r.arrival.at.Sub(r.sent)
-	r.answered(status)
-	r.Status, r.Canceled, r.Err = status, false, nil
+	lost.FirstByte = lost.arrival.at.Sub(lost.sent)
+	lost.answered(status)
+	lost.Status, lost.Canceled, lost.Err = status, false, nil
 }
 
 // win gives up the other tries, and passes on what came of r.
@@ -172,6 +176,9 @@ func (r *race) win(won *runner, w http.ResponseWriter) result {
 	r.end()
 	passed = true
 	won.won.Store(true)
+	if f := r.first; f != nil && f != won.try {
+		won.guest = f.up.pool.Cookie(f.query, f.member) == nil
+	}
 	end := won.conclude(w, won.arrival)
 	if len(won.more.tried) > 1 {
 		won.clean = false // other requests were made of the call

@@ -49,6 +49,10 @@ func (b *mishap) serve(how string) func(*net.TCPConn, *bufio.Reader) {
 			case "reset":
 				_ = c.SetLinger(0)
 				return
+			case "reset later":
+				time.Sleep(100 * time.Millisecond)
+				_ = c.SetLinger(0)
+				return
 			case "close":
 				return
 			case "stall":

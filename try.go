@@ -30,6 +30,7 @@ type try struct {
 	bare   bool // its header is fields
 
 	sent     time.Time
+	guest    bool // the client belongs to another target, which was slow for once
 	clean    bool // nobody but us had the outgoing requests, and nobody has them any more
 	member   *balancer.Member
 	admitted []policy.Ticket // of the first len(admitted) admissions
@@ -129,7 +130,7 @@ func (t *try) conclude(w http.ResponseWriter, a arrival) result {
 		t.Status, t.Canceled, t.Err = res.StatusCode, false, nil
 		return result{again: true, wait: wait}
 	}
-	if cookie := t.up.pool.Cookie(t.query, m); cookie != nil {
+	if cookie := t.up.pool.Cookie(t.query, m); cookie != nil && !t.guest {
 		t.call.SetCookie = cookie.String()
 	}
 	d := t.call.Deliver(w, res)

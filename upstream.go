@@ -75,7 +75,7 @@ type UpstreamConfig struct {
 	Authorities *Authorities
 	// UnencryptedHTTP2 has HTTP/2 spoken to http targets, which must expect it (RFC 9113 section 3.3), as gRPC services
 	// without TLS do; one that does not is answered for with 502. Requests to switch protocols still go in HTTP/1.1. Default:
-	// HTTP/1.1. It changes nothing for https targets.
+	// HTTP/1.1. It changes nothing for https targets, nor for checks: healthcheck.HTTP.HTTP2 is for those.
 	UnencryptedHTTP2 bool
 	// Dial makes connections to targets; address is a host and a port. Targets with a Socket do without it. It returns when
 	// ctx ends, or requests wait for it beyond their limits. Nil means a net.Dialer.
@@ -208,6 +208,12 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	errs := c.check()
 	pool, err := c.pool()
 	errs = append(errs, err)
+	made := false
+	defer func() { // also when an Outbound panics
+		if !made && c.Pool == nil {
+			_ = pool.Close()
+		}
+	}()
 	settings := transport.Config{
 		TLS: c.TLS, Dial: c.dialer(pool), MaxConns: c.MaxConns, MaxIdleConns: c.MaxIdleConns, IdleTimeout: c.IdleConnTimeout, MaxAge: c.MaxConnAge,
 		MaxHeaderBytes: max(c.MaxResponseHeaderBytes, 0), Preface: c.ProxyHeader.preface(),
@@ -232,9 +238,6 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		if c.Pool == nil {
-			_ = pool.Close()
-		}
 		return nil, err
 	}
 	u := &Upstream{
@@ -253,6 +256,7 @@ func NewUpstream(c UpstreamConfig) (*Upstream, error) {
 	u.guarded = sync.OnceValue(func() http.Handler { // few need it
 		return policy.Must(policy.NewEntry(policy.EntryConfig{StrictPath: true})).Wrap(http.HandlerFunc(u.serve)) // a mux outside has routed
 	})
+	made = true
 	return u, nil
 }
 

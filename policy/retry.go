@@ -47,7 +47,8 @@ type Retry struct {
 	// other try is given up, and what fails while another is under way gives way to that. It is for what changes nothing (GET,
 	// HEAD, OPTIONS and TRACE) and has no body. These tries count among Tries, and have a budget of their own: see
 	// gateway.UpstreamConfig.HedgeBudget. Set it to about the time in which 95 % of the answers come. Informational answers are
-	// not passed on then. Default 0, negative on a route: never.
+	// not passed on then. A client that balancer.Sticky keeps at its target stays there, but another one may answer it for once:
+	// leave Hedge out where only its own can. Default 0, negative on a route: never.
 	Hedge time.Duration
 }
 
