@@ -110,6 +110,7 @@ func (r *race) start(t *try) (end result, ok bool) {
 		}
 	}()
 	if end, ok := t.begins(); !ok {
+		t.more.made-- // it is none
 		return end, false
 	}
 	t.more.tried = append(t.more.tried, t.member)

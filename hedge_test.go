@@ -187,3 +187,36 @@ func TestOvertakenTargetsAreSlow(t *testing.T) {
 	require.Greater(t, up.Status().Targets[0].Latency, 10*time.Millisecond)
 	require.Equal(t, balancer.Healthy, up.Status().Targets[0].Health)
 }
+
+// A try that is not admitted beside another one is none, and changes nothing for that.
+func TestHedgingThatIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	_, targets := mishaps(t, "reset later", "")
+	gate := &turnstile{refuses: 2}
+	up := retrying(t, gateway.UpstreamConfig{
+		Targets: targets, Health: inTurn, Admission: []policy.Admission{gate}, Retry: policy.Retry{Tries: 2, Hedge: 5 * time.Millisecond},
+	})
+	x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/", nil))
+	w := httptest.NewRecorder()
+	up.ServeHTTP(w, r)
+	require.Equal(t, 200, w.Code)
+	require.EqualValues(t, 3, gate.asked.Load())
+	require.Len(t, x.Tries(), 2)
+	require.Equal(t, 2, x.Tries()[1].Number)
+	require.EqualValues(t, 2, gate.out.Load())
+}
+
+// turnstile refuses one try.
+type turnstile struct {
+	gates
+
+	asked   atomic.Int64
+	refuses int64
+}
+
+func (g *turnstile) Admit(context.Context, string) (policy.Ticket, error) {
+	if g.asked.Add(1) == g.refuses {
+		return 0, errors.New("not now")
+	}
+	return 0, nil
+}

@@ -84,7 +84,8 @@ type UpstreamConfig struct {
 	// that it is unknown. A connection then serves one request only, and speaks HTTP/1.1. Default NoProxyHeader.
 	ProxyHeader ProxyHeader
 	// Outbound wraps what sends requests in round trippers of the application, the first outermost. Each is called once,
-	// here. They must keep the context of the requests they pass on.
+	// here. They must keep the context of the requests they pass on, and return when it ends: with Retry.Hedge the answer of
+	// one try waits for the end of the others.
 	Outbound []func(http.RoundTripper) http.RoundTripper
 
 	// MaxConns bounds the HTTP/1 connections to each target; a request that finds none waits within Timeouts.Connect. While

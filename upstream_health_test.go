@@ -252,3 +252,29 @@ func TestChecksEnd(t *testing.T) { //nolint:paralleltest // it looks at all goro
 type checkerOf func(context.Context, balancer.Check) error
 
 func (f checkerOf) Check(ctx context.Context, c balancer.Check) error { return f(ctx, c) }
+
+// A target that refuses connections is left out at once: the request goes elsewhere, and so do those that follow.
+func TestRefusingTargetIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, hedge := range []time.Duration{0, time.Minute} {
+		all, targets := mishaps(t, "refused", "", "")
+		var dialled atomic.Int64
+		up := retrying(t, gateway.UpstreamConfig{
+			Targets: targets, MaxIdleConns: -1, Retry: policy.Retry{Hedge: hedge},
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if "http://"+address == all[0].url {
+					dialled.Add(1)
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			},
+		})
+		for range 20 {
+			w := httptest.NewRecorder()
+			up.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+			require.Equal(t, 200, w.Code)
+			require.Equal(t, balancer.Ejected, up.Status().Targets[0].Health)
+			require.EqualValues(t, 1, dialled.Load())
+		}
+		require.EqualValues(t, 20, all[1].got.Load()+all[2].got.Load())
+	}
+}
