@@ -457,7 +457,7 @@ func (x *Exchange) RecordTry(t Try) {
 	}
 }
 
-// Tries returns a copy of the finished tries, in order. It is empty when no upstream was asked.
+// Tries returns a copy of the finished tries, in the order in which they ended. It is empty when no upstream was asked.
 func (x *Exchange) Tries() []Try {
 	if x == nil {
 		return nil

@@ -48,7 +48,8 @@ type Try struct {
 // BeginTry runs before the request is sent, after the gateway wrote the headers it owns. What it sets on
 // Try.Out.Header goes to the upstream as it is. The context it returns is that of the try; returning ctx changes
 // nothing. EndTry gets that context once the answer's body has ended, or the try has failed; it always runs when
-// BeginTry did.
+// BeginTry did. With [Retry].Hedge a try may begin while others are under way; the hook is still called by one goroutine at
+// a time for each request.
 type TryHook interface {
 	BeginTry(ctx context.Context, t *Try) context.Context
 	EndTry(ctx context.Context, t *Try)
@@ -58,7 +59,8 @@ type TryHook interface {
 type Ticket uint64
 
 // Admission decides whether a try may go to an upstream at all: a circuit breaker, a limit on concurrency. It is asked
-// before a target is picked. Implementations are safe for concurrent use.
+// before a target is picked. Implementations are safe for concurrent use. Admit should not wait: with [Retry].Hedge the
+// answer to another try may be there meanwhile.
 //
 // An error from Admit ends the request; it is refused with that error, which should be an [*Error] (503 for an open
 // breaker). For every Admit that returned nil, Done is called exactly once, on every path: answers, failures,
