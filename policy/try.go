@@ -62,7 +62,7 @@ type Ticket uint64
 // before a target is picked. Implementations are safe for concurrent use. Admit should not wait: with [Retry].Hedge the
 // answer to another try may be there meanwhile.
 //
-// An error from Admit ends the request; it is refused with that error, which should be an [*Error] (503 for an open
+// An error from Admit ends the request, unless a try of it is under way; it is refused with that error, which should be an [*Error] (503 for an open
 // breaker). For every Admit that returned nil, Done is called exactly once, on every path: answers, failures,
 // panics, clients that left.
 type Admission interface {
