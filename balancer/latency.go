@@ -39,6 +39,9 @@ func (l *latency) wanted() bool { return l.decay.Load() > 0 }
 func (l *latency) observe(at time.Duration, o policy.Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if o.Fault == policy.FaultOvertaken && l.at.Load() == 0 {
+		return // it would have taken longer, than which is not enough to expect anything
+	}
 	took := o.FirstByte
 	if took <= 0 {
 		took = o.Duration

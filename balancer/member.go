@@ -265,7 +265,8 @@ type MemberStatus struct {
 	// InFlight is the number of requests it is working on.
 	InFlight int64
 	// Requests counts the requests it was picked for, those in flight included. Of the others, Failed got no whole
-	// answer, ServerErrors a whole one with a status of 500 or more, and Canceled were given up because the client left.
+	// answer, ServerErrors a whole one with a status of 500 or more, and Canceled were given up because the client left, or
+	// because another try was answered first.
 	Requests, Failed, ServerErrors, Canceled uint64
 	// FirstByte is how long its answers took to begin: a moving average, in which the latest has an eighth; 0 before the first.
 	FirstByte time.Duration
