@@ -23,6 +23,7 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
 	"github.com/gatehouse-go/gateway/traffic/breaker"
+	"github.com/gatehouse-go/gateway/traffic/split"
 	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
 
@@ -59,10 +60,22 @@ func streamingPlugins(t *testing.T) map[string][]gateway.Plugin {
 		"rate-limiting, reported":     {policy.ReportOnly(spent)},
 		"termination, reported":       {policy.ReportOnly(always)},
 		"breaker":                     {closed},
+		"split":                       {splits(t)},
 		"breaker, reported":           {policy.ReportOnly(tripped)},
 		"all of them":                 {observer, keys, staff, buckets, windows, triggered, closed, policy.ReportOnly(nobody), policy.ReportOnly(strangers), policy.ReportOnly(spent), policy.ReportOnly(tripped)},
 		"a chain reported as a whole": {observer, policy.ReportOnly(keys), policy.ReportOnly(buckets), policy.ReportOnly(triggered)},
 	}
+}
+
+// splits stands a Split, with all that it may do to an answer, around what is inside, which is both of its arms.
+func splits(t *testing.T) gateway.Plugin {
+	t.Helper()
+	return policy.Describe("split", policy.Contract{}, func(next http.Handler) http.Handler {
+		return gateway.Must(split.New(split.Config{
+			Arms:   []split.Arm{{Name: "stable", Weight: 1, Handler: next}, {Name: "canary", Weight: 1, Handler: next}},
+			Cookie: split.Cookie{Name: "arm"}, Header: "X-Arm", Rollback: split.Rule{Arm: "canary", Against: "stable", LatencyRatio: 2, ErrorShare: 0.1},
+		}))
+	})
 }
 
 // handover is a target and a client in turns: each waits for the other before it goes on.

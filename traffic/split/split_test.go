@@ -1,0 +1,606 @@
+package split_test
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/gatehouse-go/gateway/gatewaytest"
+	"github.com/gatehouse-go/gateway/internal/race"
+	"github.com/gatehouse-go/gateway/policy"
+	"github.com/gatehouse-go/gateway/traffic/split"
+)
+
+func made(tb testing.TB, c split.Config) *split.Split {
+	tb.Helper()
+	s, err := split.New(c)
+	require.NoError(tb, err)
+	return s
+}
+
+func get() *http.Request { return httptest.NewRequest(http.MethodGet, "/", nil) }
+
+// say answers with a text.
+func say(text string) http.Handler { return gatewaytest.Respond(200, text) }
+
+// two are the arms of most tests.
+func two(stable, canary int) []split.Arm {
+	return []split.Arm{{Name: "stable", Weight: stable, Handler: say("v1")}, {Name: "canary", Weight: canary, Handler: say("v2")}}
+}
+
+func keyed(key string) *http.Request {
+	r := get()
+	r.Header.Set("X-Key", key)
+	return r
+}
+
+// decided is what s decides about r, as it is recorded.
+func decided(tb testing.TB, s http.Handler, r *http.Request) policy.Decision {
+	tb.Helper()
+	x, r := policy.Ensure(r)
+	gatewaytest.Do(s, r)
+	d := x.Decisions()
+	require.NotEmpty(tb, d)
+	return d[0]
+}
+
+// serve runs h and swallows its panic, which it returns.
+func serve(h http.Handler, w http.ResponseWriter, r *http.Request) (panicked any) {
+	defer func() { panicked = recover() }()
+	h.ServeHTTP(w, r)
+	return nil
+}
+
+// counter is an arm that does nothing but count.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) ServeHTTP(http.ResponseWriter, *http.Request) { c.n.Add(1) }
+
+// TestInTurn: without keys any number of requests in a row is spread as the weights say.
+func TestInTurn(t *testing.T) {
+	t.Parallel()
+	requests := 1_000_000
+	if race.Enabled {
+		requests /= 20
+	}
+	for _, weights := range [][]int{{95, 5}, {1, 1}, {99, 1}, {90, 5, 5}, {1, 2, 3, 4}, {0, 7, 0, 3}, {1 << 20, 1}} {
+		t.Run(fmt.Sprint(weights), func(t *testing.T) {
+			t.Parallel()
+			var arms []split.Arm
+			var seen []*counter
+			sum := 0
+			for i, w := range weights {
+				seen = append(seen, &counter{})
+				arms = append(arms, split.Arm{Name: fmt.Sprint("a", i), Weight: w, Handler: seen[i]})
+				sum += w
+			}
+			run := rig(t, made(t, split.Config{Arms: arms}), get())
+			worst := 0.0
+			for n := 1; n <= requests; n++ {
+				run()
+				if n > 1000 && n%97 != 0 {
+					continue
+				}
+				for i, w := range weights {
+					worst = max(worst, math.Abs(float64(seen[i].n.Load())-float64(n)*float64(w)/float64(sum)))
+				}
+			}
+			t.Logf("of %d requests, and of any number before, an arm had %.1f more or less than its share", requests, worst)
+			require.Less(t, worst, 5.0)
+			for i, w := range weights {
+				require.Equal(t, w == 0, seen[i].n.Load() == 0)
+			}
+		})
+	}
+}
+
+// TestStickyShares: keys are spread as the weights say, whatever they look like.
+func TestStickyShares(t *testing.T) {
+	t.Parallel()
+	keys := 1_000_000
+	if race.Enabled {
+		keys /= 20
+	}
+	for _, weights := range [][]int{{95, 5}, {90, 5, 5}, {1, 2, 3, 4}} {
+		t.Run(fmt.Sprint(weights), func(t *testing.T) {
+			t.Parallel()
+			var arms []split.Arm
+			var seen []*counter
+			sum := 0
+			for i, w := range weights {
+				seen = append(seen, &counter{})
+				arms = append(arms, split.Arm{Name: fmt.Sprint("a", i), Weight: w, Handler: seen[i]})
+				sum += w
+			}
+			n := 0
+			key := policy.Key{Name: "number", Of: func(dst []byte, _ *http.Request) ([]byte, bool) { return fmt.Appendf(dst, "user-%d", n), true }}
+			run := rig(t, made(t, split.Config{Arms: arms, Sticky: key}), get())
+			for n = range keys {
+				run()
+			}
+			for i, w := range weights {
+				p := float64(w) / float64(sum)
+				deviations := (float64(seen[i].n.Load()) - float64(keys)*p) / math.Sqrt(float64(keys)*p*(1-p))
+				t.Logf("arm %d of weight %d had %d of %d keys: %.1f standard deviations", i, w, seen[i].n.Load(), keys, deviations)
+				require.Less(t, math.Abs(deviations), 4.0)
+			}
+		})
+	}
+}
+
+// TestSticky: a key stays in its arm, and moves only to one whose weight has grown by a larger factor.
+func TestSticky(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 5).Draw(t, "arms")
+		draw := func(label string) []int {
+			w := rapid.SliceOfN(rapid.IntRange(0, 100), n, n).Draw(t, label)
+			w[rapid.IntRange(0, n-1).Draw(t, label+" of")]++
+			return w
+		}
+		before, after := draw("before"), draw("after")
+		arms := make([]split.Arm, n)
+		weights := map[string]int{}
+		index := map[string]int{}
+		for i := range arms {
+			arms[i] = split.Arm{Name: fmt.Sprint("a", i), Weight: before[i], Handler: &counter{}}
+			weights[arms[i].Name], index[arms[i].Name] = after[i], i
+		}
+		c := split.Config{Arms: arms, Sticky: policy.ByHeader("X-Key"), Seed: rapid.Uint64().Draw(t, "seed")}
+		s, err := split.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		elsewhere, _ := split.New(c)
+		for key := range 50 {
+			r := keyed(fmt.Sprint(key))
+			first := s.Preview(r).Detail
+			if second := elsewhere.Preview(r).Detail; second != first {
+				t.Fatalf("%s in one process, %s in another", first, second)
+			}
+		}
+		keys := make([]string, 50)
+		for key := range keys {
+			keys[key] = s.Preview(keyed(fmt.Sprint(key))).Detail
+		}
+		if err := s.SetWeights(weights); err != nil {
+			t.Fatal(err)
+		}
+		for key, was := range keys {
+			is := s.Preview(keyed(fmt.Sprint(key))).Detail
+			from, to := index[was], index[is]
+			if from != to && after[to]*before[from] <= after[from]*before[to] {
+				t.Fatalf("%v to %v moves a key from arm %d to %d", before, after, from, to)
+			}
+			if after[to] == 0 {
+				t.Fatalf("arm %d has no weight", to)
+			}
+		}
+	})
+}
+
+// TestNobodyLeavesTheCanary: from 5 to 10, 50 and 100 percent, and back.
+func TestNobodyLeavesTheCanary(t *testing.T) {
+	t.Parallel()
+	s := made(t, split.Config{Arms: two(95, 5), Sticky: policy.ByHeader("X-Key")})
+	canaries := func() map[int]bool {
+		in := map[int]bool{}
+		for key := range 10_000 {
+			d := s.Preview(keyed(fmt.Sprint("user-", key)))
+			require.Equal(t, "sticky", d.Reason)
+			if d.Detail == "canary" {
+				in[key] = true
+			}
+		}
+		return in
+	}
+	first := canaries()
+	before := first
+	for _, percent := range []int{10, 50, 100, 50, 10, 5} {
+		require.NoError(t, s.SetWeights(map[string]int{"stable": 100 - percent, "canary": percent}))
+		now := canaries()
+		require.InDelta(t, percent*100, len(now), 200)
+		small, large := before, now
+		if len(now) < len(before) {
+			small, large = now, before
+		}
+		for key := range small {
+			require.True(t, large[key])
+		}
+		before = now
+	}
+	require.Equal(t, first, before)
+
+	other := made(t, split.Config{Arms: two(95, 5), Sticky: policy.ByHeader("X-Key"), Seed: 1})
+	both := 0
+	for key := range first {
+		if other.Preview(keyed(fmt.Sprint("user-", key))).Detail == "canary" {
+			both++
+		}
+	}
+	require.Less(t, both, len(first)/10, "another seed chooses others")
+}
+
+// TestKeys: what has no value goes in turn, and a fallback is used.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	s := made(t, split.Config{Arms: two(1, 1), Sticky: policy.ByConsumer().Or(policy.ByHeader("X-Key"))})
+	require.Equal(t, "sticky", decided(t, s, keyed("a")).Reason)
+	require.Equal(t, "weight", decided(t, s, get()).Reason)
+	arms := map[string]int{}
+	for range 1000 {
+		arms[decided(t, s, get()).Detail]++
+	}
+	require.InDelta(t, 500, arms["canary"], 3)
+	long := keyed(strings.Repeat("x", 10_000))
+	first := decided(t, s, long)
+	require.Equal(t, first, decided(t, s, long))
+	require.Empty(t, s.Contract().Requires, "a fallback makes it a preference")
+	require.Equal(t, []policy.Fact{policy.Authenticated}, made(t, split.Config{Arms: two(1, 1), Sticky: policy.ByConsumer()}).Contract().Requires)
+}
+
+// TestCookie: a client without one gets one that keeps it where it is.
+func TestCookie(t *testing.T) {
+	t.Parallel()
+	s := made(t, split.Config{Arms: two(50, 50), Cookie: split.Cookie{Name: "arm", MaxAge: time.Hour, InsecureHTTP: true}, Sticky: policy.ByHeader("X-Key")})
+	arms := map[string]int{}
+	for range 400 {
+		res := gatewaytest.Do(s, get())
+		text, err := gatewaytest.Text(res)
+		require.NoError(t, err)
+		arms[text]++
+		require.Len(t, res.Cookies(), 1)
+		c := res.Cookies()[0]
+		require.Equal(t, []any{"arm", "/", 3600, true, false, http.SameSiteLaxMode}, []any{c.Name, c.Path, c.MaxAge, c.HttpOnly, c.Secure, c.SameSite})
+		require.Len(t, c.Value, 16)
+		again := get()
+		again.AddCookie(c)
+		res = gatewaytest.Do(s, again)
+		require.Empty(t, res.Cookies())
+		same, err := gatewaytest.Text(res)
+		require.NoError(t, err)
+		require.Equal(t, text, same)
+	}
+	require.InDelta(t, 200, arms["v1"], 60)
+	require.Empty(t, gatewaytest.Do(s, keyed("a")).Cookies(), "it is known already")
+	require.Equal(t, "weight", s.Preview(get()).Reason, "nobody can tell")
+	require.Equal(t, "stable 50, canary 50", s.Preview(get()).Detail)
+
+	secure := made(t, split.Config{Arms: two(0, 1), Cookie: split.Cookie{Name: "arm", Path: "/app", Domain: "example.com", SameSite: http.SameSiteStrictMode}})
+	for range 2 { // whatever is left of the first
+		line := gatewaytest.Do(secure, get()).Header.Get("Set-Cookie")
+		require.Regexp(t, `^arm=[0-9a-f]{16}; Path=/app; Domain=example.com; HttpOnly; Secure; SameSite=Strict$`, line)
+	}
+	w := httptest.NewRecorder()
+	made(t, split.Config{Arms: []split.Arm{{Name: "mute", Weight: 1, Handler: &counter{}}}, Header: "x-arm", Cookie: split.Cookie{Name: "arm"}}).ServeHTTP(w, get())
+	require.Equal(t, "mute", w.Header().Get("X-Arm"), "who says nothing has a head, too")
+	require.NotEmpty(t, w.Header().Get("Set-Cookie"))
+}
+
+// TestOverrides: in their order, before everything else, and only those that are allowed.
+func TestOverrides(t *testing.T) {
+	t.Parallel()
+	arms := append(two(100, 0), split.Arm{Name: "next", Handler: say("v3")})
+	s := made(t, split.Config{Arms: arms, Sticky: policy.ByHeader("X-Key"), Header: "X-Arm", Overrides: []split.Override{
+		{Header: "x-version", Arm: "canary"},
+		{Group: "beta", Arm: "next"},
+		{Cookie: "version", Value: "2", Arm: "canary"},
+		{Header: "X-Version", Value: "v3", Arm: "next"},
+	}})
+	require.Equal(t, []policy.Fact{policy.Authenticated}, s.Contract().Requires)
+	header := func(values ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header["X-Version"] = values }
+	}
+	cookie := func(v string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Cookie", "a=b; version="+v) }
+	}
+	group := func(g string) func(*http.Request) {
+		return func(r *http.Request) {
+			policy.ExchangeFrom(r.Context()).SetIdentity(policy.Identity{Consumer: &policy.Consumer{ID: "1", Groups: []string{"a", g}}})
+		}
+	}
+	for name, c := range map[string]struct {
+		set  []func(*http.Request)
+		want string
+	}{
+		"nothing":              {nil, "split allowed weight (stable)"},
+		"header":               {[]func(*http.Request){header("canary")}, "split allowed override_header (canary)"},
+		"its last value":       {[]func(*http.Request){header("v3")}, "split allowed override_header (next)"},
+		"an arm not allowed":   {[]func(*http.Request){header("stable")}, "split allowed weight (stable)"},
+		"no arm":               {[]func(*http.Request){header("nonsense")}, "split allowed weight (stable)"},
+		"not quite":            {[]func(*http.Request){header("Canary")}, "split allowed weight (stable)"},
+		"repeated":             {[]func(*http.Request){header("canary", "canary")}, "split allowed weight (stable)"},
+		"empty":                {[]func(*http.Request){header("")}, "split allowed weight (stable)"},
+		"cookie":               {[]func(*http.Request){cookie("2")}, "split allowed override_cookie (canary)"},
+		"another cookie":       {[]func(*http.Request){cookie("canary")}, "split allowed weight (stable)"},
+		"group":                {[]func(*http.Request){group("beta")}, "split allowed override_group (next)"},
+		"another group":        {[]func(*http.Request){group("alpha")}, "split allowed weight (stable)"},
+		"group before cookie":  {[]func(*http.Request){cookie("2"), group("beta")}, "split allowed override_group (next)"},
+		"header before group":  {[]func(*http.Request){group("beta"), header("canary")}, "split allowed override_header (canary)"},
+		"group before header":  {[]func(*http.Request){group("beta"), header("v3")}, "split allowed override_group (next)"},
+		"override before keys": {[]func(*http.Request){func(r *http.Request) { r.Header.Set("X-Key", "a") }, cookie("2")}, "split allowed override_cookie (canary)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x, r := policy.Ensure(get())
+			for _, f := range c.set {
+				f(r)
+			}
+			require.Equal(t, c.want, s.Preview(r).String())
+			res := gatewaytest.Do(s, r)
+			require.Equal(t, 200, res.StatusCode)
+			require.Equal(t, c.want, x.Decisions()[0].String())
+			require.Equal(t, x.Decisions()[0].Detail, res.Header.Get("X-Arm"))
+		})
+	}
+}
+
+// TestChanges: live weights, switch and revert, and what they say.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := made(t, split.Config{Arms: two(95, 5)})
+		require.Equal(t, map[string]int{"stable": 95, "canary": 5}, s.Weights())
+		began := time.Now()
+		require.Equal(t, []any{began, "", uint64(0)}, []any{s.Status().Since, s.Status().Reason, s.Status().Changes})
+		require.ErrorIs(t, s.Revert(), split.ErrNothingToRevert)
+
+		time.Sleep(time.Second)
+		require.NoError(t, s.SetWeights(map[string]int{"stable": 50, "canary": 50}))
+		require.NoError(t, s.SetWeights(map[string]int{"stable": 50, "canary": 50}), "the same again is no step")
+		require.Equal(t, []any{began.Add(time.Second), "weights", uint64(2)}, []any{s.Status().Since, s.Status().Reason, s.Status().Changes})
+		require.NoError(t, s.Revert())
+		require.Equal(t, map[string]int{"stable": 95, "canary": 5}, s.Weights())
+		require.ErrorIs(t, s.Revert(), split.ErrNothingToRevert, "once")
+
+		require.NoError(t, s.Switch("canary"))
+		require.Equal(t, "switch", s.Status().Reason)
+		for range 100 {
+			require.Equal(t, "canary", decided(t, s, get()).Detail)
+		}
+		require.NoError(t, s.Revert())
+		require.Equal(t, "revert", s.Status().Reason)
+		require.Equal(t, map[string]int{"stable": 95, "canary": 5}, s.Weights())
+
+		before := s.Status()
+		require.EqualError(t, s.Switch("v3"), `split: Switch: "v3" is no arm; there are "stable", "canary"`)
+		for text, weights := range map[string]map[string]int{
+			`split: SetWeights: "b" is no arm; there are "stable", "canary"
+split: SetWeights: "v3" is no arm; there are "stable", "canary"
+split: SetWeights: the arm "canary" is left out; give a weight for each, 0 for no traffic`: {"stable": 1, "v3": 0, "b": 1},
+			`split: SetWeights: all weights are 0; give one arm at least some of the traffic`: {"stable": 0, "canary": 0},
+			`split: SetWeights: the weight of "stable" is -1; use 0 to 1048576`:               {"stable": -1, "canary": 1},
+			`split: SetWeights: the weight of "canary" is 1048577; use 0 to 1048576`:          {"stable": 1, "canary": 1<<20 + 1},
+		} {
+			require.EqualError(t, s.SetWeights(weights), text)
+		}
+		require.Equal(t, before, s.Status(), "nothing has changed")
+	})
+}
+
+// TestInFlight: requests end in the arm they began in, and one can see when the last has.
+func TestInFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		s := made(t, split.Config{Arms: []split.Arm{
+			{Name: "blue", Weight: 1, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { <-end; _, _ = w.Write([]byte("blue")) })},
+			{Name: "green", Handler: say("green")},
+		}})
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				text, _ := gatewaytest.Text(gatewaytest.Do(s, get()))
+				if text != "blue" {
+					t.Error(text)
+				}
+			})
+		}
+		synctest.Wait()
+		require.NoError(t, s.Switch("green"))
+		require.Equal(t, "green", decided(t, s, get()).Detail)
+		require.Equal(t, []int{3, 0}, []int{s.Status().Arms[0].InFlight, s.Status().Arms[1].InFlight})
+		close(end)
+		all.Wait()
+		require.Zero(t, s.Status().Arms[0].InFlight)
+		require.EqualValues(t, 3, s.Status().Arms[0].Requests)
+	})
+}
+
+// TestTogether: everything at once, for the race detector.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	s := made(t, split.Config{
+		Arms: two(50, 50), Sticky: policy.ByHeader("X-Key"), Cookie: split.Cookie{Name: "arm"}, Header: "X-Arm",
+		Overrides: []split.Override{{Header: "X-Arm", Arm: "canary"}},
+		Rollback:  split.Rule{Arm: "canary", Against: "stable", Minimum: 1, ErrorRatio: 1.5, LatencyRatio: 1.5, OnRollback: func(split.Rollback) {}},
+	})
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for n := range 500 {
+				r := get()
+				if n%2 == 0 {
+					r = keyed(fmt.Sprint(n))
+				}
+				if n%7 == 0 {
+					r.Header.Set("X-Arm", "canary")
+				}
+				gatewaytest.Do(s, r)
+				switch {
+				case n%50 == i:
+					_ = s.SetWeights(map[string]int{"stable": n, "canary": 500 - n})
+				case n%50 == 10+i:
+					_ = s.Switch("canary")
+				case n%50 == 20+i:
+					_ = s.Revert()
+				case n%50 == 30+i:
+					_, _, _ = s.Status(), s.Weights(), s.Preview(r)
+				}
+			}
+		})
+	}
+	all.Wait()
+	st := s.Status()
+	require.EqualValues(t, 2000, st.Arms[0].Requests+st.Arms[1].Requests)
+	require.Zero(t, st.Arms[0].InFlight+st.Arms[1].InFlight)
+}
+
+// TestNested: a Split in an arm of another decides for itself.
+func TestNested(t *testing.T) {
+	t.Parallel()
+	inner := made(t, split.Config{Name: "inner", Sticky: policy.ByHeader("X-Key"), Header: "X-Inner", Arms: []split.Arm{
+		{Name: "stable", Weight: 50, Handler: say("v2")}, {Name: "canary", Weight: 50, Handler: say("v3")},
+	}})
+	outer := made(t, split.Config{
+		Name: "outer", Sticky: policy.ByHeader("X-Key"), Header: "X-Outer",
+		Arms: []split.Arm{{Name: "stable", Weight: 50, Handler: say("v1")}, {Name: "canary", Weight: 50, Handler: inner}},
+	})
+	require.Equal(t, []http.Handler{inner}, outer.Handlers()[1:])
+	seen := map[string]int{}
+	for key := range 2000 {
+		x, r := policy.Ensure(keyed(fmt.Sprint(key)))
+		res := gatewaytest.Do(outer, r)
+		inside := map[string]string{"stable": "v1", "canary": "v2"}[res.Header.Get("X-Inner")]
+		seen[res.Header.Get("X-Outer")+" "+inside]++
+		require.Len(t, x.Decisions(), map[string]int{"stable": 1, "canary": 2}[res.Header.Get("X-Outer")])
+	}
+	require.InDelta(t, 1000, seen["stable "], 100)
+	require.InDelta(t, 500, seen["canary v1"], 80, "the name keeps keys apart")
+	require.InDelta(t, 500, seen["canary v2"], 80)
+}
+
+// TestNotMade: what New did not make answers 503.
+func TestNotMade(t *testing.T) {
+	t.Parallel()
+	for _, s := range []*split.Split{nil, {}} {
+		require.Equal(t, "split", s.Name())
+		require.Equal(t, policy.Contract{}, s.Contract())
+		require.Equal(t, split.Status{}, s.Status())
+		require.Nil(t, s.Weights())
+		require.Nil(t, s.Handlers())
+		require.Error(t, s.SetWeights(nil))
+		require.Error(t, s.Switch("a"))
+		require.Error(t, s.Revert())
+		require.Equal(t, "split refused not_configured 503", s.Preview(get()).String())
+		require.Equal(t, 503, gatewaytest.Do(s, get()).StatusCode)
+	}
+}
+
+// ring is a handler that leads to others.
+type ring struct{ inside []http.Handler }
+
+func (r *ring) Handlers() []http.Handler                   { return r.inside }
+func (*ring) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	loop := &ring{}
+	loop.inside = []http.Handler{say("x"), &ring{[]http.Handler{loop}}}
+	deep := say("x")
+	for range 20 {
+		deep = &ring{[]http.Handler{deep}}
+	}
+	// A Split that contains itself, by way of a handler that is told later.
+	late := &ring{}
+	self := made(t, split.Config{Name: "self", Arms: []split.Arm{{Name: "a", Weight: 1, Handler: late}}})
+	late.inside = []http.Handler{self}
+	one := func(h http.Handler) []split.Arm { return []split.Arm{{Name: "a", Weight: 1, Handler: h}} }
+	for name, c := range map[string]struct {
+		config split.Config
+		want   []string
+	}{
+		"nothing": {split.Config{}, []string{`split: Arms has 0 arms; use 1 to 64`}},
+		"all at once": {split.Config{
+			Name: "a\nb",
+			Arms: []split.Arm{
+				{Name: "", Weight: -1, Handler: say("")}, {Name: "a b", Weight: 1 << 21, Handler: (*split.Split)(nil)}, {Name: "a", Handler: http.HandlerFunc(nil)}, {Name: "a", Handler: say("")},
+			},
+			Sticky: policy.ByHeader("a b").Or(policy.ByCookie("c d")),
+			Cookie: split.Cookie{Name: "a b", Path: "x", Domain: "a b", MaxAge: 1, SameSite: 9},
+			Overrides: []split.Override{
+				{Arm: "b", Group: "g"}, {Arm: "a"}, {Arm: "a", Header: "X-A", Cookie: "c"}, {Arm: "a", Group: "h", Value: "v"}, {Arm: "a", Header: "a b"},
+				{Arm: "a", Header: "host"}, {Arm: "a", Cookie: "c d"}, {Arm: "a", Header: "X-A", Value: "\n"}, {Arm: "a", Header: "x-a"}, {Arm: "a", Header: "X-A"},
+			},
+			Header: "a b",
+			Rollback: split.Rule{
+				Arm: "c", Against: "c", ErrorShare: math.NaN(), ErrorRatio: 0.5, Latency: -1, LatencyRatio: 1, Window: time.Millisecond, Minimum: -1,
+			},
+		}, []string{
+			`split: Name "a\nb" has control characters, or is not UTF-8; logs and metrics show it`,
+			`split: Arms[0].Name "" is no token; use letters, digits, hyphens and dots, as in canary`,
+			`split: Arms[0].Weight is -1; use 0 to 1048576`,
+			`split: Arms[1].Name "a b" is no token; use letters, digits, hyphens and dots, as in canary`,
+			`split: Arms[1].Weight is 2097152; use 0 to 1048576`,
+			`split: Arms[1].Handler is nil; set an *Upstream or any http.Handler, and check the error of its constructor`,
+			`split: Arms[2].Handler is nil; set an *Upstream or any http.Handler, and check the error of its constructor`,
+			`split: Arms[2] and Arms[3] are both named "a"; names are unique`,
+			`split: Sticky: policy: ByHeader: "a b" is not a header name (RFC 9110 section 5.1); use letters, digits and hyphens, as in X-Tenant`,
+			`split: Sticky: policy: ByCookie: "c d" is not a cookie's name (RFC 6265 section 4.1.1); use letters, digits and hyphens, as in session`,
+			`split: Cookie.Name "a b" is not a cookie's name (RFC 6265 section 4.1.1); use letters, digits and hyphens, as in arm`,
+			`split: Cookie.Path "x" must begin with / and hold neither semicolons nor control characters`,
+			`split: Cookie.Domain "a b" is not a domain`,
+			`split: Cookie.MaxAge 1ns must be at least a second, or 0 for as long as the client is open`,
+			`split: Cookie.SameSite 9 is not one of the modes of net/http`,
+			`split: Overrides[0].Arm "b" is no arm; name one of Arms`,
+			`split: Overrides[1] has 0 of Header, Cookie and Group; set exactly one`,
+			`split: Overrides[2] has 2 of Header, Cookie and Group; set exactly one`,
+			`split: Overrides[3].Value "v" has no meaning with Group; leave it out`,
+			`split: Overrides[4].Header "a b" is not a header name (RFC 9110 section 5.1); use letters, digits and hyphens, as in X-Arm`,
+			`split: Overrides[5].Header "host" is not among the header fields of a request; give that host a route of its own`,
+			`split: Overrides[6].Cookie "c d" is not a cookie's name (RFC 6265 section 4.1.1); use letters, digits and hyphens, as in arm`,
+			`split: Overrides[7].Value "\n" cannot come in a field; use no control characters, and no space at the ends`,
+			`split: Overrides[8] and Overrides[9] are both for Header "X-A" with "a"; the second never applies, leave it out`,
+			`split: Header "a b" is not a header name (RFC 9110 section 5.1); use letters, digits and hyphens, as in X-Arm`,
+			`split: Rollback.Window is 1ms; use 0 for its default, or 10ms to 168h0m0s`,
+			`split: Rollback.Arm "c" is no arm; name one of Arms`,
+			`split: Rollback.Against "c" is no arm; name one of Arms`,
+			`split: Rollback.Arm and Against are both "c"; an arm is compared with another`,
+			`split: Rollback.ErrorShare is NaN; use a share above 0 up to 1, or 0 for no such rule`,
+			`split: Rollback.ErrorRatio is 0.5; use more than 1, as 2 for twice as many, or 0 for no such rule`,
+			`split: Rollback.LatencyRatio is 1; use more than 1, as 2 for twice as many, or 0 for no such rule`,
+			`split: Rollback.Latency is -1ns; use 0 for no such rule, or up to 168h0m0s`,
+			`split: Rollback.Minimum is -1; use 0 for its default, or 1 to 1048576`,
+		}},
+		"no weight":         {split.Config{Arms: two(0, 0)}, []string{`split: all Weights are 0; give one arm at least some of the traffic`}},
+		"a rule for nobody": {split.Config{Arms: two(1, 1), Rollback: split.Rule{ErrorShare: 0.1}}, []string{`split: Rollback.Arm is empty, and other fields of Rollback are set; name the arm that is to be watched`}},
+		"half a cookie":     {split.Config{Arms: two(1, 1), Cookie: split.Cookie{Path: "/"}}, []string{`split: Cookie.Name is empty, and other fields of Cookie are set; set it, too, as to "arm"`}},
+		"a cookie for all sites": {split.Config{Arms: two(1, 1), Cookie: split.Cookie{Name: "a", SameSite: http.SameSiteNoneMode, InsecureHTTP: true}},
+			[]string{`split: Cookie.SameSite is http.SameSiteNoneMode, which clients take with Secure only; leave out InsecureHTTP`}},
+		"a field that is taken": {split.Config{Arms: two(1, 1), Header: "set-cookie"}, []string{`split: Header "set-cookie" means something else in an answer; use a name of your own, as X-Arm`}},
+		"a key without a value": {split.Config{Arms: two(1, 1), Sticky: policy.Key{Name: "k"}}, []string{`split: Sticky "k" has no Of, and so the same value for all requests; use a key such as policy.ByConsumer()`}},
+		"a cycle":               {split.Config{Arms: one(loop)}, []string{`split: Arms[0].Handler leads back to itself, by the Handlers of a *split_test.ring; a request would go round until the process ends`}},
+		"itself":                {split.Config{Arms: one(self)}, []string{`split: Arms[0].Handler leads back to itself, by the Handlers of a *split.Split; a request would go round until the process ends`}},
+		"no end":                {split.Config{Arms: one(deep)}, []string{`split: Arms[0].Handler has more than 16 levels, or 1000 handlers, below it; it leads back to itself, perhaps`}},
+		"the same name below": {split.Config{Arms: one(made(t, split.Config{Arms: two(1, 1)}))},
+			[]string{`split: Arms[0].Handler has a Split below it that is named "split", too; give one another Name, or keys would meet in the same arms`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := split.New(c.config)
+			require.Nil(t, s)
+			require.Error(t, err)
+			require.Equal(t, c.want, strings.Split(err.Error(), "\n"))
+		})
+	}
+	shared := &ring{[]http.Handler{say("x")}}
+	_, err := split.New(split.Config{Arms: []split.Arm{{Name: "a", Weight: 1, Handler: shared}, {Name: "b", Handler: &ring{[]http.Handler{shared, shared}}}}})
+	require.NoError(t, err, "the same handler in several places is no cycle")
+	arms := two(1, 1)
+	overrides := []split.Override{{Header: "X-A", Arm: "canary"}}
+	s := made(t, split.Config{Arms: arms, Overrides: overrides})
+	arms[0], overrides[0] = split.Arm{}, split.Override{}
+	r := get()
+	r.Header.Set("X-A", "canary")
+	require.Equal(t, "canary", s.Preview(r).Detail, "what New was given is the caller's")
+}
