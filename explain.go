@@ -27,7 +27,7 @@ const (
 
 // Explain says what the gateway would do with r and why, without doing it: which route takes it and why no other does,
 // what its plugins would decide, and which targets it could be sent to. Nothing is counted, logged, sent or changed, also
-// not r; the predicates of routes and the Preview methods of plugins are called, and these may ask a store. When one
+// not r; the predicates of routes and the Preview methods of plugins and handlers are called, and these may ask a store. When one
 // panics, only its own say is missing. A body is looked at only where r.GetBody is set; without it, a plugin that reads
 // bodies and finds nothing elsewhere cannot tell what it would decide.
 //
@@ -128,7 +128,7 @@ func (t *table) explain(r *http.Request) Explanation {
 		e.route(&m, in)
 	case t.custom != nil:
 		e.nearest(&q)
-		e.describe(t.custom)
+		e.describe(t.custom, in)
 	default:
 		e.nearest(&q)
 		e.refuse("gateway", errNoRoute())
@@ -226,7 +226,7 @@ func (e *explainer) route(m *router.Match, r *http.Request) {
 	if u, ok := rt.target.(*Upstream); ok && u.Status().Closed {
 		e.refuse(refusedBy, proxy.Unavailable(transport.Closed, errClosed))
 	}
-	e.describe(rt.target)
+	e.describe(rt.target, r)
 }
 
 // ask describes plugins and has each preview its decision, until one does not pass the request on: those inside it would
@@ -299,21 +299,32 @@ func (e *explainer) refuse(by string, err error) {
 	e.Refusal = &v
 }
 
-// describe notes the handler that would answer.
-func (e *explainer) describe(h http.Handler) {
-	d := describer{left: maxHandlers}
+// describe notes the handler that would answer r.
+func (e *explainer) describe(h http.Handler, r *http.Request) {
+	d := describer{left: maxHandlers, r: r}
 	x := d.describe(h, maxHandlerDepth)
 	e.Handler = &x
 }
 
 // describer describes handlers, so many at most.
-type describer struct{ left int }
+type describer struct {
+	left int
+	r    *http.Request
+}
 
 // describe describes a handler, and those inside it. They may be the application's, and may panic.
 func (d *describer) describe(h http.Handler, depth int) HandlerExplanation {
 	d.left--
 	x := HandlerExplanation{Name: typeName(h), Type: typeName(h)}
 	survives(func() { x.Name = handlerName(h) })
+	if p, ok := h.(interface {
+		Preview(r *http.Request) policy.Decision
+	}); ok {
+		survives(func() {
+			v := verdictOf(p.Preview(d.r))
+			x.Preview = &v
+		})
+	}
 	if u, ok := h.(*Upstream); ok {
 		s := u.Status()
 		for _, m := range s.Targets {

@@ -139,8 +139,11 @@ type PluginExplanation struct {
 
 // HandlerExplanation is a handler, with the targets of an [Upstream], or with the handlers it has inside.
 type HandlerExplanation struct {
-	Name     string               `json:"name"`
-	Type     string               `json:"type"`
+	Name string `json:"name"`
+	Type string `json:"type"`
+	// Preview is what a handler that chooses, such as a split.Split, would decide: its Detail names the arm. Any handler may
+	// have the method of [policy.Previewer]; nil without.
+	Preview  *Verdict             `json:"preview,omitempty"`
 	Targets  []TargetExplanation  `json:"targets,omitempty"`
 	Handlers []HandlerExplanation `json:"handlers,omitempty"`
 	More     bool                 `json:"more,omitempty"` // it has further handlers inside, which are not listed
@@ -263,6 +266,9 @@ func (h HandlerExplanation) write(b *strings.Builder, indent string) {
 	name := h.Name
 	if name != h.Type {
 		name += ", a " + h.Type
+	}
+	if h.Preview != nil {
+		name += ": " + h.Preview.String()
 	}
 	b.WriteString(indent + name + "\n")
 	b.WriteString(columns(h.Targets, func(t TargetExplanation) []string {

@@ -32,7 +32,8 @@ type Route struct {
 	Match Match
 	// Plugins run in this order, the first outermost, inside those of the Config.
 	Plugins []Plugin
-	// Handler answers: an [*Upstream], or any handler of the application. It is required.
+	// Handler answers: an [*Upstream], a split.Split, or any handler of the application. It is required. One with the methods
+	// Name() string and Contract() policy.Contract is held to that as the innermost plugin would be.
 	Handler http.Handler
 	// Forward says how the handler's request is made from the client's. Path and host apply to any Handler; Rewrite and
 	// Timeouts apply where the request reaches an [*Upstream], also behind other handlers.
@@ -196,6 +197,9 @@ func (rt Route) checkChain(i int, outer []Plugin, compat Compat, r *collector) {
 		return
 	}
 	chain := slices.Concat(outer, rt.Plugins)
+	if h, ok := rt.Handler.(innermost); ok && !isNil(h) {
+		chain = append(chain, policy.Describe(h.Name(), h.Contract(), nil))
+	}
 	r.checkContracts(rt.label(i), i, chain, len(outer), compat)
 	if !rt.Streaming {
 		return
@@ -206,6 +210,12 @@ func (rt Route) checkChain(i int, outer []Plugin, compat Compat, r *collector) {
 				"%s: is Streaming, but plugin %q buffers; take one of them away", rt.label(i), policy.NameOf(p))
 		}
 	}
+}
+
+// innermost is a handler that relies on the plugins around it, as one does that chooses by the consumer.
+type innermost interface {
+	Name() string
+	Contract() policy.Contract
 }
 
 // checkFields reports the name of rt, and fields that contradict each other or are without effect.

@@ -139,7 +139,8 @@ func (s *Split) Name() string {
 	return s.cfg.Name
 }
 
-// Contract says what the keys and the overrides rely on. A gateway checks it at routes whose handler the Split is.
+// Contract says what the keys and the overrides rely on, and what handlers of the arms say that have a Contract, such as another
+// Split. A gateway checks it at routes whose handler the Split is.
 func (s *Split) Contract() policy.Contract {
 	var c policy.Contract
 	if s.ready() == nil {
@@ -148,6 +149,19 @@ func (s *Split) Contract() policy.Contract {
 	c.Requires = slices.Clone(s.cfg.Sticky.Requires)
 	if s.groups && !slices.Contains(c.Requires, policy.Authenticated) {
 		c.Requires = append(c.Requires, policy.Authenticated)
+	}
+	for _, a := range s.arms {
+		h, ok := a.handler.(interface{ Contract() policy.Contract })
+		if !ok {
+			continue
+		}
+		inner := h.Contract()
+		for _, f := range inner.Requires {
+			if !slices.Contains(c.Requires, f) {
+				c.Requires = append(c.Requires, f)
+			}
+		}
+		c.BuffersRequest, c.BuffersResponse = c.BuffersRequest || inner.BuffersRequest, c.BuffersResponse || inner.BuffersResponse
 	}
 	return c
 }

@@ -467,6 +467,9 @@ func TestNested(t *testing.T) {
 		Arms: []split.Arm{{Name: "stable", Weight: 50, Handler: say("v1")}, {Name: "canary", Weight: 50, Handler: inner}},
 	})
 	require.Equal(t, []http.Handler{inner}, outer.Handlers()[1:])
+	consumers := made(t, split.Config{Name: "consumers", Arms: []split.Arm{{Name: "a", Weight: 1, Handler: inner}}, Overrides: []split.Override{{Group: "g", Arm: "a"}}})
+	around := made(t, split.Config{Arms: []split.Arm{{Name: "a", Weight: 1, Handler: outer}, {Name: "b", Handler: consumers}}})
+	require.Equal(t, []policy.Fact{policy.Authenticated}, around.Contract().Requires, "of an arm of an arm")
 	seen := map[string]int{}
 	for key := range 2000 {
 		x, r := policy.Ensure(keyed(fmt.Sprint(key)))
