@@ -91,6 +91,14 @@ func (b *bufferedRequests) Name() string {
 	return "handler"
 }
 
+// Contract returns that of the handler inside, where it has one.
+func (b *bufferedRequests) Contract() policy.Contract {
+	if c, ok := b.next.(interface{ Contract() policy.Contract }); ok {
+		return c.Contract()
+	}
+	return policy.Contract{}
+}
+
 // ServeHTTP reads the beginning of the body first.
 func (b *bufferedRequests) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 || len(r.Header["Expect"]) > 0 {

@@ -45,6 +45,7 @@ type builder struct {
 	balancing map[*upstream]balancing
 	health    map[*upstream]health
 	places    map[string]*routePlace // by the name of the route
+	splits    splits
 }
 
 // scope is where a configuration is looked for, apart from the consumer: at a route, at a service, at both, or everywhere.
@@ -71,6 +72,7 @@ func (b *builder) build() {
 	b.order = b.options.Registry.Types()
 	b.buildConsumers()
 	b.buildPlugins()
+	b.newSplits()
 	b.buildCertificates()
 	b.buildAuthorities()
 	b.buildServices()
@@ -153,7 +155,9 @@ func (b *builder) buildServices() {
 	used := map[*service]bool{}
 	for _, r := range b.in.routes {
 		if r.of != nil {
-			used[r.of] = true
+			for _, s := range b.servicesOf(r) {
+				used[s] = true
+			}
 		}
 	}
 	for _, up := range b.in.upstreams {
@@ -398,12 +402,13 @@ func (b *builder) warnf(n *node, format string, args ...any) {
 
 // buildRoutes makes the routes, the oldest first, as the last thing Kong decides by.
 func (b *builder) buildRoutes() {
+	b.checkSplits()
 	b.places = make(map[string]*routePlace, len(b.in.routes))
 	b.out.Gateway.Routes = make([]gateway.Route, 0, len(b.in.routes))
 	routes := slices.Clone(b.in.routes)
 	slices.SortStableFunc(routes, func(x, y *route) int { return cmp.Compare(x.CreatedAt, y.CreatedAt) })
 	for _, r := range routes {
-		if r.of != nil && (!r.of.Enabled || b.handlers[r.of] == nil && b.d.problems.count() == 0) {
+		if r.of != nil && (!r.of.Enabled || b.handlers[r.of] == nil && b.planOf(r) == nil && b.d.problems.count() == 0) {
 			continue
 		}
 		if rt, ok := b.route(r); ok {
@@ -445,6 +450,9 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 	rt.Handler = http.HandlerFunc(noService)
 	if s := r.of; s != nil {
 		if h := b.handlers[s]; h != nil { // else it is reported
+			rt.Handler = h
+		}
+		if h := b.splitOf(r); h != nil {
 			rt.Handler = h
 		}
 		f.Path = strings.TrimRight(s.Path, " ")

@@ -161,6 +161,8 @@ func places() map[string]place {
 			},
 		},
 	}
+	twoArms := []any{fields{"name": "a", "weight": 1}, fields{"name": "b", "weight": 1}}
+	rule := fields{"arms": twoArms, "watch": "a", "against": "b"}
 	configs := map[string]place{
 		"key-auth": {samples: fields{"anonymous": "ann"}},
 		"acl":      {base: fields{"allow": one("g")}, with: map[string]fields{"deny": {"allow": nil}}},
@@ -172,13 +174,31 @@ func places() map[string]place {
 			with:    map[string]fields{"slow_rate": {"slow_after": 1}, "slow_after": {"slow_rate": 0.5}},
 			samples: fields{"failure_statuses": []any{429}},
 		},
+		"split": {
+			base: fields{"arms": one(fields{"name": "a", "weight": 1})},
+			with: map[string]fields{
+				"watch": {"arms": twoArms, "against": "b"}, "against": {"arms": twoArms, "watch": "a"},
+				"error_share": rule, "error_ratio": rule, "latency": rule, "latency_ratio": rule, "keep_overrides": rule,
+			},
+			samples: fields{
+				"arms": one(fields{"name": "a", "weight": 2}), "overrides": one(fields{"header": "x-arm", "arm": "a"}), "sticky": "ip",
+				"watch": "a", "against": "b", "error_share": 0.5, "error_ratio": 2, "latency_ratio": 2,
+			},
+			around: func(f fields) map[string]any {
+				at := maps.Clone(service)
+				at["plugins"] = one(fields{"name": "split", "config": f})
+				return fields{"services": one(at)}
+			},
+		},
 		"request-termination": {with: map[string]fields{"content_type": {"body": "b"}}, samples: fields{"content_type": "text/plain"}},
 	}
 	for _, t := range config.Builtin().Types() {
 		p := configs[t.Name]
 		p.def = "plugin." + t.Name
-		p.around = func(f fields) map[string]any {
-			return fields{"services": one(service), "consumers": one(consumer), "plugins": one(fields{"name": t.Name, "config": f})}
+		if p.around == nil {
+			p.around = func(f fields) map[string]any {
+				return fields{"services": one(service), "consumers": one(consumer), "plugins": one(fields{"name": t.Name, "config": f})}
+			}
 		}
 		all[pluginSection(t.Name)] = p
 	}

@@ -137,7 +137,7 @@ func (r *Registry) Types() []PluginType {
 	})
 }
 
-// Builtin returns a new Registry with the plugins of this module: Kong's, and breaker, which Kong has not.
+// Builtin returns a new Registry with the plugins of this module: Kong's, and breaker and split, which Kong has not.
 func Builtin() *Registry {
 	r := &Registry{}
 	r.Add(PluginType{Name: "correlation-id", Priority: 100001, New: func() Schema { return &correlationID{} }, Unmatched: true})
@@ -147,6 +147,8 @@ func Builtin() *Registry {
 	r.Add(PluginType{Name: "request-termination", Priority: 2, New: func() Schema { return &requestTermination{} }})
 	// Around what fails, inside all that refuses.
 	r.Add(PluginType{Name: "breaker", Priority: 1, New: func() Schema { return &circuitBreaker{} }, NoConsumer: true})
+	// In the place of the service.
+	r.Add(PluginType{Name: "split", Priority: 0, New: func() Schema { return &trafficSplit{} }, NoConsumer: true})
 	return r
 }
 

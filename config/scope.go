@@ -160,7 +160,8 @@ func (b *builder) instance(p *plugin) (policy.Plugin, error) {
 func (b *builder) chain(r *route) []policy.Plugin {
 	var chain []policy.Plugin
 	for _, t := range b.order {
-		if p := b.pick(t.Name, r); p != nil {
+		p := b.pick(t.Name, r)
+		if _, isHandler := p.(*splitPlan); p != nil && !isHandler {
 			chain = append(chain, p)
 		}
 	}
