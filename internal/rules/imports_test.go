@@ -11,7 +11,7 @@ import (
 
 // leaves are the internal packages every package of the root module may use.
 // They import the standard library alone.
-var leaves = []string{"internal/canonical", "internal/respw", "internal/circuit", "internal/notify"}
+var leaves = []string{"internal/canonical", "internal/respw", "internal/circuit", "internal/capacity", "internal/notify"}
 
 // directions says which packages of ours a package may import. The first row
 // that names the importer counts. Test files may import what they like.
@@ -172,6 +172,7 @@ func TestImportsCanFail(t *testing.T) {
 		{"ratelimit", ".", false},
 		{"traffic/breaker", "internal/circuit", true},
 		{"traffic/breaker", "traffic/split", false},
+		{"traffic/concurrency", "internal/capacity", true},
 		{"traffic/split", "balancer", false},
 		{"guard/cors", "internal/transport", false},
 		{"observe", "policy", true},
