@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
 	"github.com/gatehouse-go/gateway/traffic/breaker"
+	"github.com/gatehouse-go/gateway/traffic/concurrency"
 )
 
 // fakeCache stands for a cache, which is a policy of its own.
@@ -35,6 +36,7 @@ func TestContracts(t *testing.T) {
 	byConsumer := gateway.Must(ratelimit.New(ratelimit.Config{Limits: per, Key: policy.ByConsumer()}))
 	withFallback := gateway.Must(ratelimit.New(ratelimit.Config{Limits: per, Key: policy.ByConsumer().Or(policy.ByClientAddress())}))
 	trip := gateway.Must(breaker.New(breaker.Config{}))
+	places := gateway.Must(concurrency.New(concurrency.Config{}))
 	opaque := gateway.PluginFunc(keys.Wrap)
 	const needs = `requires "authenticated", and no plugin around it provides that; put one that authenticates, such as key-auth, before it`
 	for name, c := range map[string]struct {
@@ -45,6 +47,7 @@ func TestContracts(t *testing.T) {
 	}{
 		"right":                               {nil, []gateway.Plugin{keys, staff, byConsumer}, false, nil, nil},
 		"a breaker asks for nothing":          {[]gateway.Plugin{trip}, []gateway.Plugin{keys, trip, staff}, true, nil, nil},
+		"a limit asks for nothing":            {[]gateway.Plugin{places}, []gateway.Plugin{keys, places, staff}, true, nil, nil},
 		"gateway-wide authentication":         {[]gateway.Plugin{keys}, []gateway.Plugin{staff, byConsumer}, false, nil, nil},
 		"acl first":                           {nil, []gateway.Plugin{staff, keys}, false, []string{`gateway: route "r": plugin "acl" ` + needs}, nil},
 		"acl alone":                           {nil, []gateway.Plugin{staff}, false, []string{`gateway: route "r": plugin "acl" ` + needs}, nil},

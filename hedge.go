@@ -83,6 +83,7 @@ func (t *try) hedge(w http.ResponseWriter) (*try, result) {
 			return r.try, race.win(r, w)
 		case <-timer.C:
 			if next := latest.another(); next != nil {
+				next.beside = true
 				if _, ok := race.start(next); ok {
 					latest = next
 					timer.Reset(race.after)

@@ -24,6 +24,7 @@ import (
 	"github.com/gatehouse-go/gateway/ratelimit"
 	"github.com/gatehouse-go/gateway/traffic/breaker"
 	"github.com/gatehouse-go/gateway/traffic/split"
+	"github.com/gatehouse-go/gateway/traffic/concurrency"
 	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
 
@@ -47,6 +48,10 @@ func streamingPlugins(t *testing.T) map[string][]gateway.Plugin {
 	if ticket, err := tripped.Admit(t.Context(), ""); err == nil {
 		tripped.Done(ticket, policy.Outcome{Status: http.StatusInternalServerError})
 	}
+	places := gateway.Must(concurrency.New(concurrency.Config{}))
+	taken := gateway.Must(concurrency.New(concurrency.Config{Limit: 1}))
+	_, err := taken.Admit(t.Context(), "")
+	require.NoError(t, err)
 	return map[string][]gateway.Plugin{
 		"none":                        nil,
 		"observe":                     {observer},
@@ -62,7 +67,9 @@ func streamingPlugins(t *testing.T) map[string][]gateway.Plugin {
 		"breaker":                     {closed},
 		"split":                       {splits(t)},
 		"breaker, reported":           {policy.ReportOnly(tripped)},
-		"all of them":                 {observer, keys, staff, buckets, windows, triggered, closed, policy.ReportOnly(nobody), policy.ReportOnly(strangers), policy.ReportOnly(spent), policy.ReportOnly(tripped)},
+		"concurrency":                 {places},
+		"concurrency, reported":       {policy.ReportOnly(taken)},
+		"all of them":                 {observer, keys, staff, buckets, windows, triggered, closed, places, policy.ReportOnly(nobody), policy.ReportOnly(strangers), policy.ReportOnly(spent), policy.ReportOnly(tripped)},
 		"a chain reported as a whole": {observer, policy.ReportOnly(keys), policy.ReportOnly(buckets), policy.ReportOnly(triggered)},
 	}
 }

@@ -28,6 +28,7 @@ type try struct {
 	out    *http.Request // that was prepared
 	fields []transport.Field
 	bare   bool // its header is fields
+	beside bool // there is another try, whose answer may come at any time: nothing may keep this one waiting
 
 	sent     time.Time
 	guest    bool // the client belongs to another target, which was slow for once
@@ -74,6 +75,7 @@ func (t *try) next() *try {
 func (t *try) reset(u *Upstream, c *proxy.Call, l transport.Limits, number int) {
 	t.up, t.call, t.limits = u, c, l
 	t.limits.Receiver = c
+	t.beside = false
 	t.more.made = number
 	t.Try = policy.Try{
 		Upstream: u.name, Number: number, Start: time.Now(),
@@ -215,8 +217,14 @@ func (t *try) recycle() {
 // admit asks the admissions in order.
 func (t *try) admit() (result, bool) {
 	ctx := t.call.In.Context()
+	asking := ctx
+	if t.beside && len(t.up.admission) > 0 {
+		ended, cancel := context.WithDeadline(ctx, t.Start)
+		defer cancel()
+		asking = ended
+	}
 	for _, a := range t.up.admission {
-		ticket, err := a.Admit(ctx, t.up.name)
+		ticket, err := a.Admit(asking, t.up.name)
 		if err == nil {
 			t.admitted = append(t.admitted, ticket)
 			continue

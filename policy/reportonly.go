@@ -42,6 +42,10 @@ func IsReportOnly(p Plugin) bool {
 	return false
 }
 
+// IsReported reports whether the plugin that has r is under [ReportOnly], so that what it refuses goes on all the same. One that
+// has requests wait should not let them wait then.
+func IsReported(r *http.Request) bool { return reportScopeFrom(r.Context()) != nil }
+
 type reportOnly struct{ plugin Plugin }
 
 // Unwrap returns the plugin that is not enforced.

@@ -65,6 +65,9 @@ type Ticket uint64
 // An error from Admit ends the request, unless a try of it is under way; it is refused with that error, which should be an [*Error] (503 for an open
 // breaker). For every Admit that returned nil, Done is called exactly once, on every path: answers, failures,
 // panics, clients that left.
+//
+// Admit may wait until ctx ends. For a try beside another one, as Retry.Hedge says, ctx has ended already, by its deadline: what
+// can be decided without waiting is decided all the same.
 type Admission interface {
 	Admit(ctx context.Context, upstream string) (Ticket, error)
 	Done(t Ticket, o Outcome)

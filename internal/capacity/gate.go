@@ -43,7 +43,10 @@ const (
 // Class returns the class it was taken for.
 func (t Ticket) Class() int { return int(t & classMask) }
 
-// Settled reports whether its place was given back and what became of it is known, so that End would change nothing.
+// Told reports whether what became of it is known.
+func (t Ticket) Told() bool { return t&told != 0 }
+
+// Settled reports whether its place was given back, too, so that End would change nothing.
 func (t Ticket) Settled() bool { return t&free != 0 && t&told != 0 }
 
 // State is what has become of a [Waiter].
@@ -64,6 +67,7 @@ const (
 type Waiter struct {
 	State  State
 	Ticket Ticket
+	Ready  chan struct{} // for the owner; a Gate does not touch it
 
 	class      int
 	until      time.Duration
