@@ -23,8 +23,8 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/ratelimit"
 	"github.com/gatehouse-go/gateway/traffic/breaker"
-	"github.com/gatehouse-go/gateway/traffic/split"
 	"github.com/gatehouse-go/gateway/traffic/concurrency"
+	"github.com/gatehouse-go/gateway/traffic/split"
 	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
 
