@@ -39,9 +39,6 @@ func (l *latency) wanted() bool { return l.decay.Load() > 0 }
 func (l *latency) observe(at time.Duration, o policy.Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if o.Fault == policy.FaultOvertaken && l.at.Load() == 0 {
-		return // it would have taken longer, than which is not enough to expect anything
-	}
 	took := o.FirstByte
 	if took <= 0 {
 		took = o.Duration
@@ -53,7 +50,7 @@ func (l *latency) observe(at time.Duration, o policy.Outcome) {
 	}
 	value := max(float64(took), 1)
 	switch {
-	case o.Fault == policy.FaultOvertaken: // it would have taken longer
+	case o.Fault == policy.FaultOvertaken: // it would have taken longer; how much, the next request to it shows
 		value = max(value, old*keep)
 	case o.Err != nil || o.Status >= 500:
 		penalty := min(max(failureFactor*old, float64(minFailure)), float64(maxFailure))
