@@ -190,6 +190,9 @@ func places() map[string]place {
 				return fields{"services": one(at)}
 			},
 		},
+		"concurrency": {
+			samples: fields{"overload_statuses": []any{429}, "initial_limit": 5, "class_groups": one("g")},
+		},
 		"request-termination": {with: map[string]fields{"content_type": {"body": "b"}}, samples: fields{"content_type": "text/plain"}},
 	}
 	for _, t := range config.Builtin().Types() {

@@ -16,7 +16,7 @@ import (
 // unsupported; of a list, min and max are for its elements. Fields are strings, booleans, ints, float64s, lists and maps of these,
 // structs, which have their defaults where they are not written, and pointers to them for what may be absent. A Schema may also have Check(*Check), for rules about several fields, StateKey() string: a plugin that
 // was built before for the same scope under the same key, which is not empty, is used again; and Fields() map[string]string,
-// the fields of the file by the names of those that errors of Build begin with, behind a package's: "keyauth: Names[0] …".
+// the fields of the file by the names of those that errors of Build begin with, behind a package's: "keyauth: Names[0] …", "concurrency: Adaptive.Min …".
 type Schema interface {
 	// Build makes the plugin, once for each configuration in a file. Its error is reported at the configuration.
 	Build(e *Env) (policy.Plugin, error)
@@ -137,7 +137,7 @@ func (r *Registry) Types() []PluginType {
 	})
 }
 
-// Builtin returns a new Registry with the plugins of this module: Kong's, and breaker and split, which Kong has not.
+// Builtin returns a new Registry with the plugins of this module: Kong's, and breaker, concurrency and split, which Kong has not.
 func Builtin() *Registry {
 	r := &Registry{}
 	r.Add(PluginType{Name: "correlation-id", Priority: 100001, New: func() Schema { return &correlationID{} }, Unmatched: true})
@@ -147,8 +147,10 @@ func Builtin() *Registry {
 	r.Add(PluginType{Name: "request-termination", Priority: 2, New: func() Schema { return &requestTermination{} }})
 	// Around what fails, inside all that refuses.
 	r.Add(PluginType{Name: "breaker", Priority: 1, New: func() Schema { return &circuitBreaker{} }, NoConsumer: true})
+	// Inside the breaker: nothing waits for a circuit that is open.
+	r.Add(PluginType{Name: "concurrency", Priority: 0, New: func() Schema { return &loadShedding{} }, NoConsumer: true})
 	// In the place of the service.
-	r.Add(PluginType{Name: "split", Priority: 0, New: func() Schema { return &trafficSplit{} }, NoConsumer: true})
+	r.Add(PluginType{Name: "split", Priority: -1, New: func() Schema { return &trafficSplit{} }, NoConsumer: true})
 	return r
 }
 

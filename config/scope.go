@@ -56,12 +56,16 @@ func (b *builder) pluginProblem(p *plugin, at *node, err error) {
 	}
 	named, ok := p.schema.(interface{ Fields() map[string]string })
 	_, text, prefixed := strings.Cut(err.Error(), ": ")
-	end := strings.IndexFunc(text, func(r rune) bool { return !unicode.IsLetter(r) })
+	end := strings.IndexFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && r != '.' })
 	if !ok || !prefixed || end < 0 {
 		b.problem(at, err)
 		return
 	}
 	name := named.Fields()[text[:end]]
+	if name == "" { // a field within one that is
+		end = strings.IndexFunc(text, func(r rune) bool { return !unicode.IsLetter(r) })
+		name = named.Fields()[text[:end]]
+	}
 	n := at.get(name)
 	if name == "" || n == nil || strings.HasPrefix(text[end:], " and ") { // two fields are no one's
 		b.problem(at, err)

@@ -349,9 +349,9 @@ func TestLearns(t *testing.T) {
 			l := made(t, concurrency.Config{Adaptive: c})
 			var all sync.WaitGroup
 			h := l.Wrap(answer)
-			for range 40 {
+			for range 30 {
 				all.Go(func() {
-					for range 400 {
+					for range 150 {
 						ctx, cancel := context.WithTimeout(t.Context(), 100*took)
 						serve(h, httptest.NewRecorder(), get().WithContext(ctx))
 						cancel()
