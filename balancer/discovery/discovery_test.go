@@ -243,6 +243,22 @@ func TestSRV(t *testing.T) {
 	}
 }
 
+// One answer, without watching.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	n := &names{addrs: map[string][]netip.Addr{"a.test": addrs("10.0.0.1")}, srv: map[string][]*net.SRV{"_http._tcp.users.test": {{Target: "a.test.", Port: 80, Weight: 2}}}}
+	targets, err := discovery.DNS{URL: "http://a.test:8080", Resolver: n, Zone: "z"}.Ask(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []balancer.Target{{URL: "http://10.0.0.1:8080", Host: "a.test:8080", Zone: "z"}}, targets)
+	_, err = discovery.DNS{URL: "a.test", Resolver: n}.Ask(t.Context())
+	require.EqualError(t, err, `discovery: DNS.URL "a.test" is not the URL of a service; write it as http://name:port`)
+	targets, err = discovery.SRV{Name: "_http._tcp.users.test", URL: "https://users.test", Resolver: n}.Ask(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []balancer.Target{{URL: "https://10.0.0.1:80", Host: "users.test", Weight: 2}}, targets)
+	_, err = discovery.SRV{Name: "_http._tcp.users.test", URL: "x", Resolver: n}.Ask(t.Context())
+	require.EqualError(t, err, `discovery: SRV.URL "x" is not the URL of a service; write it as http://name:port`)
+}
+
 func TestFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -90,24 +90,35 @@ func (d DNS) Watch(ctx context.Context, deliver func([]balancer.Target, error)) 
 	if err != nil {
 		return fmt.Errorf("discovery: DNS.URL %q %w", d.URL, err)
 	}
-	return poll(ctx, d.Interval, d.Timeout, deliver, func(ctx context.Context) ([]balancer.Target, error) {
-		addrs, err := addressesOf(ctx, resolver(d.Resolver), u.Hostname(), d.Family)
-		if d.SRV && (err == nil && len(addrs) == 0 || isUnknown(err)) {
-			s := SRV{Name: u.Hostname(), Zone: d.Zone, Family: d.Family, Resolver: d.Resolver}
-			if targets, failed := s.ask(ctx, u); failed == nil && len(targets) > 0 {
-				return targets, nil
-			}
+	return poll(ctx, d.Interval, d.Timeout, deliver, func(ctx context.Context) ([]balancer.Target, error) { return d.ask(ctx, u) })
+}
+
+// Ask returns the targets of now. Only ctx bounds it.
+func (d DNS) Ask(ctx context.Context) ([]balancer.Target, error) {
+	u, err := parseService(d.URL)
+	if err != nil {
+		return nil, fmt.Errorf("discovery: DNS.URL %q %w", d.URL, err)
+	}
+	return d.ask(ctx, u)
+}
+
+func (d DNS) ask(ctx context.Context, u *url.URL) ([]balancer.Target, error) {
+	addrs, err := addressesOf(ctx, resolver(d.Resolver), u.Hostname(), d.Family)
+	if d.SRV && (err == nil && len(addrs) == 0 || isUnknown(err)) {
+		s := SRV{Name: u.Hostname(), Zone: d.Zone, Family: d.Family, Resolver: d.Resolver}
+		if targets, failed := s.ask(ctx, u); failed == nil && len(targets) > 0 {
+			return targets, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		targets := make([]balancer.Target, len(addrs))
-		for i, a := range addrs {
-			targets[i] = targetAt(u, a, u.Port())
-			targets[i].Weight, targets[i].Priority, targets[i].Zone = d.Weight, d.Priority, d.Zone
-		}
-		return targets, nil
-	})
+	}
+	if err != nil {
+		return nil, err
+	}
+	targets := make([]balancer.Target, len(addrs))
+	for i, a := range addrs {
+		targets[i] = targetAt(u, a, u.Port())
+		targets[i].Weight, targets[i].Priority, targets[i].Zone = d.Weight, d.Priority, d.Zone
+	}
+	return targets, nil
 }
 
 // SRV makes targets of SRV records (RFC 2782): each says a name and a port, how often it is to be chosen, and when. The priority
@@ -145,14 +156,32 @@ func (s SRV) Validate() error {
 
 // Watch implements [balancer.Source].
 func (s SRV) Watch(ctx context.Context, deliver func([]balancer.Target, error)) error {
-	var service *url.URL
-	if s.URL != "" {
-		var err error
-		if service, err = parseService(s.URL); err != nil {
-			return fmt.Errorf("discovery: SRV.URL %q %w", s.URL, err)
-		}
+	service, err := s.service()
+	if err != nil {
+		return err
 	}
 	return poll(ctx, s.Interval, s.Timeout, deliver, func(ctx context.Context) ([]balancer.Target, error) { return s.ask(ctx, service) })
+}
+
+// Ask returns the targets of now. Only ctx bounds it.
+func (s SRV) Ask(ctx context.Context) ([]balancer.Target, error) {
+	service, err := s.service()
+	if err != nil {
+		return nil, err
+	}
+	return s.ask(ctx, service)
+}
+
+// service returns the URL of the service; nil if there is none.
+func (s SRV) service() (*url.URL, error) {
+	if s.URL == "" {
+		return nil, nil
+	}
+	u, err := parseService(s.URL)
+	if err != nil {
+		return nil, fmt.Errorf("discovery: SRV.URL %q %w", s.URL, err)
+	}
+	return u, nil
 }
 
 func (s SRV) ask(ctx context.Context, service *url.URL) ([]balancer.Target, error) {
