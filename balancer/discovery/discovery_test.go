@@ -357,6 +357,8 @@ func TestValidate(t *testing.T) {
 	}{
 		{discovery.DNS{URL: "users.test:80", Interval: -1, Timeout: time.Hour * 25, Family: 9}, "DNS.Interval -1ns must be 10ms to 24h0m0s, or 0 for the default\nDNS.Timeout 25h0m0s must be 1ms to 24h0m0s, or 0 for the default\n" +
 			"DNS.URL \"users.test:80\" is not the URL of a service; write it as http://name:port\nDNS.Family 9 is none; use PreferIPv4 or another constant"},
+		{discovery.DNS{URL: "http://bücher.test"}, "DNS.URL \"http://bücher.test\" has no host with an optional port; write it as http://name:port, an internationalised name in its ASCII form"},
+		{discovery.SRV{Name: "x", URL: "http://users.test:65536"}, "SRV.URL \"http://users.test:65536\" has no host with an optional port; write it as http://name:port, an internationalised name in its ASCII form"},
 		{discovery.DNS{}, "DNS.URL \"\" is not the URL of a service; write it as http://name:port"},
 		{discovery.SRV{URL: "ftp://x", Family: 7}, "SRV.Name is empty; write it as _http._tcp.users.internal\nSRV.URL \"ftp://x\" is not the URL of a service; write it as http://name:port\nSRV.Family 7 is none; use PreferIPv4 or another constant"},
 		{discovery.File{Interval: time.Microsecond}, "File.Interval 1µs must be 10ms to 24h0m0s, or 0 for the default\nFile.Path is empty; name the file"},

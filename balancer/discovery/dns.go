@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // Defaults of [DNS] and [SRV].
@@ -246,6 +247,9 @@ func parseService(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("is not the URL of a service; write it as http://name:port")
+	}
+	if _, _, err := canonical.Host(u.Host); err != nil { // which no target could be asked for by
+		return nil, errors.New("has no host with an optional port; write it as http://name:port, an internationalised name in its ASCII form")
 	}
 	return u, nil
 }

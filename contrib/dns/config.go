@@ -132,12 +132,15 @@ func (c *Config) check() error {
 
 // checkURL returns what is wrong with the URL of a service.
 func checkURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if (discovery.DNS{URL: s}).Validate() != nil {
 		return "is not the URL of a service; write it as http://name:port"
 	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return "is not a URL"
+	}
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil && !isHost(u.Hostname()) {
-		return "has a host that is no name in DNS; an internationalised one is written in its ASCII form"
+		return "has a host that is no name in DNS"
 	}
 	return ""
 }

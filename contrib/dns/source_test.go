@@ -43,11 +43,12 @@ func TestNew(t *testing.T) {
 		`dns: Config.ResolvConf "/x" is set beside Servers; leave one of them out`,
 	}, "\n"))
 	for problem, c := range map[string]dns.Config{
-		`dns: Config.URL "" is not the URL of a service`:                         {},
-		`dns: Config.URL "http://bücher.test" has a host that is no name in DNS`: {URL: "http://bücher.test"},
-		`dns: Config.URL "http://a..b" has a host that is no name in DNS`:        {URL: "http://a..b"},
-		`dns: Config.ResolvConf "/does/not/exist": open /does/not/exist`:         {URL: "http://a.test", ResolvConf: "/does/not/exist"},
-		`dns: Config.Servers has 17 entries, at most 16 are asked`:               {URL: "http://a.test", Servers: slices.Repeat([]string{"::1"}, 17)},
+		`dns: Config.URL "" is not the URL of a service`:                   {},
+		`dns: Config.URL "http://bücher.test" is not the URL of a service`: {URL: "http://bücher.test"},
+		`dns: Config.URL "http://a.test:" is not the URL of a service`:     {URL: "http://a.test:"},
+		`has a host that is no name in DNS`:                                {URL: "http://" + strings.Repeat("a", 64)},
+		`dns: Config.ResolvConf "/does/not/exist": open /does/not/exist`:   {URL: "http://a.test", ResolvConf: "/does/not/exist"},
+		`dns: Config.Servers has 17 entries, at most 16 are asked`:         {URL: "http://a.test", Servers: slices.Repeat([]string{"::1"}, 17)},
 	} {
 		_, err := dns.New(c)
 		require.ErrorContains(t, err, problem)
