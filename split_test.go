@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/gatehouse-go/gateway/auth"
 	"github.com/gatehouse-go/gateway/auth/keyauth"
 	"github.com/gatehouse-go/gateway/gatewaytest"
+	"github.com/gatehouse-go/gateway/internal/rawtest"
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/traffic/split"
 )
@@ -58,4 +60,53 @@ func TestSplitAsHandler(t *testing.T) {
 
 	nobody := gateway.Must(gateway.New(gateway.Config{Logger: quiet(), Routes: []gateway.Route{{Name: "app", Handler: new(split.Split)}}}))
 	require.Equal(t, 503, gatewaytest.Do(nobody, get("/")).StatusCode)
+}
+
+// TestTunnelsThroughASplit: a WebSocket counts when it begins, stays in its arm whatever becomes of the weights, and is in flight until
+// it ends.
+func TestTunnelsThroughASplit(t *testing.T) {
+	t.Parallel()
+	blue, green := rawtest.Listen(t, false), rawtest.Listen(t, false)
+	s := gateway.Must(split.New(split.Config{
+		Arms: []split.Arm{
+			{Name: "blue", Weight: 1, Handler: upstream(t, gateway.UpstreamConfig{}, blue.URL)},
+			{Name: "green", Handler: upstream(t, gateway.UpstreamConfig{}, green.URL)},
+		},
+		Header: "X-Arm", Cookie: split.Cookie{Name: "arm", InsecureHTTP: true}, Rollback: split.Rule{Arm: "green", Against: "blue"},
+	}))
+	gw := gateway.Must(gateway.New(gateway.Config{Logger: quiet(), Routes: []gateway.Route{{
+		Name: "app", Handler: s, Forward: gateway.Forward{Upgrade: gateway.Upgrade{Protocols: []string{"websocket"}}},
+	}}}))
+	addr := front(t, gw).Listener.Addr().String()
+	open := func(up *rawtest.Upstream, arm string) (client, target *rawtest.Conn) {
+		client = rawtest.Dial(t, addr)
+		client.Send(wsAsks)
+		target = up.Accept()
+		target.ReadHead()
+		target.Send(wsAnswers)
+		m := client.ReadAnswer(http.MethodGet)
+		require.Equal(t, 101, m.Status())
+		require.Equal(t, []string{arm}, m.Values("X-Arm"))
+		require.Len(t, m.Values("Set-Cookie"), 1)
+		return client, target
+	}
+	first, inBlue := open(blue, "blue")
+	require.NoError(t, s.Switch("green"))
+	second, inGreen := open(green, "green")
+	for range 2 {
+		inBlue.Send(frame(1, "a"))
+		first.Expect(frame(1, "a"))
+	}
+	for _, a := range s.Status().Arms {
+		require.Equal(t, []int{1, 1, 0}, []int{a.InFlight, a.WindowRequests, a.WindowErrors}, a.Name)
+	}
+	first.Close()
+	inBlue.ExpectEnd()
+	inBlue.Close()
+	require.Eventually(t, func() bool { return s.Status().Arms[0].InFlight == 0 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, 1, s.Status().Arms[1].InFlight)
+	second.Close()
+	inGreen.ExpectEnd()
+	inGreen.Close()
+	require.Eventually(t, func() bool { return s.Status().Arms[1].InFlight == 0 }, 10*time.Second, time.Millisecond)
 }

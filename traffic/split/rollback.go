@@ -72,8 +72,8 @@ type ArmStatus struct {
 	// Name is the arm's, Weight its part of the traffic.
 	Name   string
 	Weight int
-	// Requests is how many the arm got since New, Errors how many of them failed, InFlight how many it has now, hijacked connections
-	// not included.
+	// Requests is how many the arm got since New, Errors how many of them failed, InFlight how many it has now, with tunnels such
+	// as WebSockets, but for connections that a handler has taken over and left to somebody else.
 	Requests, Errors uint64
 	InFlight         int
 	// WindowRequests and WindowErrors are those of which it was known within [Rule.Window] how they went.

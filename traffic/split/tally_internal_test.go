@@ -106,7 +106,7 @@ func TestWorse(t *testing.T) {
 // TestChance: how often a canary that is no worse is rolled back by chance, in hours of traffic of which 5 % are the canary's.
 func TestChance(t *testing.T) {
 	t.Parallel()
-	const rate, hours = 100, 20
+	const rate, hours = 100, 10
 	nobody := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	for _, share := range []float64{0.001, 0.01, 0.05, 0.2} {
 		rng := rand.New(rand.NewPCG(5, 6))
@@ -115,13 +115,14 @@ func TestChance(t *testing.T) {
 			Rollback: Rule{Arm: "canary", Against: "stable", LatencyRatio: 1.5, ErrorShare: DefaultErrorShare},
 		})
 		require.NoError(t, err)
+		st := newState([]int{95, 5}, -1)
 		fired, n := 0, rate*3600*hours
 		if race.Enabled {
 			n /= hours
 		}
 		for i := range n {
 			now := time.Duration(i) * time.Second / rate
-			a := s.arms[s.inTurn(newState([]int{95, 5}, -1))]
+			a := s.arms[s.inTurn(st)]
 			if s.counted(a, s.epochs.Load(), now, outcome{failed: rng.Float64() < share, took: time.Duration(rng.ExpFloat64() * float64(50*time.Millisecond))}) {
 				fired++
 				require.NoError(t, s.SetWeights(map[string]int{"stable": 95, "canary": 5}))
