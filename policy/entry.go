@@ -108,7 +108,7 @@ type Entry struct {
 }
 
 // forwardingHeaders are what proxies in front may say about the original request, beside everything that begins with
-// X-Forwarded-.
+// X-Forwarded-; the last one, of package traffic/mirror, that it is a copy.
 //
 //nolint:gochecknoglobals // a constant list
 var forwardingHeaders = []string{
@@ -118,6 +118,7 @@ var forwardingHeaders = []string{
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Method", "X-Envoy-Original-Path",
 	"X-Originating-Ip", "X-Remote-Ip", "X-Remote-Addr", "X-Remote-User", "Remote-User", "Remote-Addr", "X-Client-Cert", "Client-Cert",
 	"Client-Cert-Chain", "X-Ssl-Client-Verify", "X-Ssl-Client-Cert", "X-Ssl-Client-S-Dn", "Early-Data",
+	"X-Gatehouse-Mirror",
 }
 
 // framingHeaders decide where a message ends and what may be done with its connection.

@@ -30,7 +30,7 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 	}
 	w.resume()
 	rf, direct := w.under.(io.ReaderFrom)
-	direct = direct && (w.watch.limit == 0 || regularFile(src))
+	direct = direct && w.tap == nil && (w.watch.limit == 0 || regularFile(src))
 	if direct && w.sent {
 		return w.readDirect(rf, src)
 	}

@@ -35,6 +35,7 @@ type Writer struct {
 	more   []func(status int, h http.Header) // those beyond the first four
 
 	onHijack func()
+	tap      func(p []byte, err error)
 
 	pending int // body bytes since the last flush, up to bufferedBytes
 	watch   watch
@@ -221,7 +222,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	if !w.reachesNetwork(len(p)) {
 		n, err := w.under.Write(p)
-		w.size += int64(n)
+		w.wrote(p, n, err)
 		return n, err
 	}
 	written := 0
@@ -243,13 +244,31 @@ func (w *Writer) writeWatched(p []byte) (int, error) {
 		defer w.watch.end()
 	}
 	n, err := w.under.Write(p)
-	w.size += int64(n)
+	w.wrote(p, n, err)
 	return n, err
+}
+
+func (w *Writer) wrote(p []byte, n int, err error) {
+	w.size += int64(n)
+	if w.tap != nil {
+		w.tap(p[:min(max(n, 0), len(p))], err)
+	}
+}
+
+// Tap has f see the body from now on, and returns the function that did so far; nil, as at first, is none. After each write
+// f gets the bytes that the wrapped writer took, which it must not keep, and its error. Who sets it sets it back before it
+// returns. While there is one the wrapped writer copies no files by itself.
+func (w *Writer) Tap(f func(p []byte, err error)) (before func(p []byte, err error)) {
+	before, w.tap = w.tap, f
+	return before
 }
 
 // WriteString is Write for a string; it does not copy s when the wrapped writer
 // takes strings.
 func (w *Writer) WriteString(s string) (int, error) {
+	if w.tap != nil {
+		return w.Write([]byte(s))
+	}
 	if err := w.beginBody(); err != nil {
 		return 0, err
 	}
