@@ -24,6 +24,7 @@ import (
 	"github.com/gatehouse-go/gateway/ratelimit"
 	"github.com/gatehouse-go/gateway/traffic/breaker"
 	"github.com/gatehouse-go/gateway/traffic/concurrency"
+	trafficmirror "github.com/gatehouse-go/gateway/traffic/mirror"
 	"github.com/gatehouse-go/gateway/traffic/split"
 	"github.com/gatehouse-go/gateway/traffic/terminate"
 )
@@ -52,6 +53,8 @@ func streamingPlugins(t *testing.T) map[string][]gateway.Plugin {
 	taken := gateway.Must(concurrency.New(concurrency.Config{Limit: 1}))
 	_, err := taken.Admit(t.Context(), "")
 	require.NoError(t, err)
+	copied := gateway.Must(trafficmirror.New(trafficmirror.Config{Shadow: http.HandlerFunc(echoes), Share: 1, Methods: []string{"*"}, Compare: &trafficmirror.Compare{}}))
+	t.Cleanup(func() { require.NoError(t, copied.Close()) })
 	return map[string][]gateway.Plugin{
 		"none":                        nil,
 		"observe":                     {observer},
@@ -69,7 +72,9 @@ func streamingPlugins(t *testing.T) map[string][]gateway.Plugin {
 		"breaker, reported":           {policy.ReportOnly(tripped)},
 		"concurrency":                 {places},
 		"concurrency, reported":       {policy.ReportOnly(taken)},
-		"all of them":                 {observer, keys, staff, buckets, windows, triggered, closed, places, policy.ReportOnly(nobody), policy.ReportOnly(strangers), policy.ReportOnly(spent), policy.ReportOnly(tripped)},
+		"all of them":                 {observer, keys, staff, buckets, windows, triggered, closed, places, copied, policy.ReportOnly(nobody), policy.ReportOnly(strangers), policy.ReportOnly(spent), policy.ReportOnly(tripped)},
+		"mirror":                      {copied},
+		"mirror, reported":            {policy.ReportOnly(copied)},
 		"a chain reported as a whole": {observer, policy.ReportOnly(keys), policy.ReportOnly(buckets), policy.ReportOnly(triggered)},
 	}
 }
@@ -84,6 +89,9 @@ func splits(t *testing.T) gateway.Plugin {
 		}))
 	})
 }
+
+// echoes answers with the body of the request.
+func echoes(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }
 
 // handover is a target and a client in turns: each waits for the other before it goes on.
 type handover struct{ target, client chan struct{} }

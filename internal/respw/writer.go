@@ -266,15 +266,12 @@ func (w *Writer) Tap(f func(p []byte, err error)) (before func(p []byte, err err
 // WriteString is Write for a string; it does not copy s when the wrapped writer
 // takes strings.
 func (w *Writer) WriteString(s string) (int, error) {
-	if w.tap != nil {
-		return w.Write([]byte(s))
-	}
 	if err := w.beginBody(); err != nil {
 		return 0, err
 	}
 	if !w.reachesNetwork(len(s)) {
 		n, err := io.WriteString(w.under, s)
-		w.size += int64(n)
+		w.wroteString(s, n, err)
 		return n, err
 	}
 	written := 0
@@ -296,8 +293,15 @@ func (w *Writer) writeStringWatched(s string) (int, error) {
 		defer w.watch.end()
 	}
 	n, err := io.WriteString(w.under, s)
-	w.size += int64(n)
+	w.wroteString(s, n, err)
 	return n, err
+}
+
+func (w *Writer) wroteString(s string, n int, err error) {
+	w.size += int64(n)
+	if w.tap != nil {
+		w.tap([]byte(s[:min(max(n, 0), len(s))]), err)
+	}
 }
 
 // Flush implements [http.Flusher]; it drops the error of FlushError.
