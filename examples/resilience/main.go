@@ -140,15 +140,17 @@ func run(ctx context.Context, second time.Duration, out io.Writer) error {
 		defer mu.Unlock()
 		_, _ = fmt.Fprintln(out, line)
 	}
-	targets := make([]*target, 2)
-	for i := range targets {
-		t, err := start(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = t.srv.Close() }()
-		targets[i] = t
+	a, err := start(ctx)
+	if err != nil {
+		return err
 	}
+	defer func() { _ = a.srv.Close() }()
+	b, err := start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = b.srv.Close() }()
+	targets := []*target{a, b}
 	gw, trip, up, err := build(targets, second, func(line string) { tell("      " + line) })
 	if err != nil {
 		return err
