@@ -33,6 +33,7 @@ type agent struct {
 	changed chan struct{} // closed when there is something new
 	fault   http.HandlerFunc
 	asked   []string // the URIs
+	times   []time.Time
 	last    *http.Request
 }
 
@@ -105,7 +106,7 @@ func (a *agent) questions() []string {
 
 func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	a.asked = append(a.asked, r.RequestURI)
+	a.asked, a.times = append(a.asked, r.RequestURI), append(a.times, time.Now())
 	a.last = r.Clone(context.Background())
 	fault := a.fault
 	a.mu.Unlock()

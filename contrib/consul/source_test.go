@@ -170,15 +170,14 @@ func TestBlocking(t *testing.T) {
 
 // asks returns when there was a question, in the time that is given.
 func asks(a *agent, during time.Duration) []time.Duration {
-	a.questions()
 	began := time.Now()
+	a.set(func(a *agent) { a.times = nil })
+	time.Sleep(during)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var all []time.Duration
-	for time.Since(began) < during {
-		time.Sleep(10 * time.Millisecond)
-		synctest.Wait()
-		for range a.questions() {
-			all = append(all, time.Since(began))
-		}
+	for _, at := range a.times {
+		all = append(all, at.Sub(began))
 	}
 	return all
 }
@@ -258,7 +257,7 @@ func TestNeverBlocks(t *testing.T) {
 			}
 			require.Less(t, len(times), 480, about)
 			for i := range times[1:] {
-				require.GreaterOrEqual(t, times[i+1]-times[i], 240*time.Millisecond, about)
+				require.GreaterOrEqual(t, times[i+1]-times[i], 250*time.Millisecond, about)
 			}
 		})
 	}
@@ -289,11 +288,10 @@ func TestFaults(t *testing.T) {
 		{"another type", body(`[{"Service":{"Port":"80"}}]`), "an answer that is no list of instances: json: cannot unmarshal string into Go struct field .Service.Port of type int"},
 		{"more behind it", body(`[] []`), "there is something behind the list of instances"},
 		{"too many", body("[" + strings.Repeat("{},", 65535) + "{}]"), "an answer with 65536 instances; a pool has at most 65535"},
-		{"too long", body("[" + strings.Repeat(" ", 17<<20) + "]"), "an answer of more than 16777216 bytes"},
 		{"without end", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Consul-Index", "1")
 			for r.Context().Err() == nil {
-				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				if _, err := w.Write(make([]byte, 4<<20)); err != nil {
 					return
 				}
 			}
@@ -322,7 +320,7 @@ func TestFaults(t *testing.T) {
 				time.Sleep(time.Second)
 				require.Equal(t, ",10", indexes(a.questions()))
 				a.set(func(a *agent) { a.fault = tt.fault.ServeHTTP; a.index++ }) // the question under way is answered well
-				time.Sleep(5 * time.Minute)
+				time.Sleep(2 * time.Minute)
 				lines := w.new()
 				require.Equal(t, "http://10.0.0.1:80 1/0 dc1", lines[0])
 				lines = lines[1:]
@@ -375,8 +373,8 @@ func TestBackOff(t *testing.T) {
 			before := time.Duration(0)
 			for i, at := range times {
 				least := min(time.Second<<min(i, 10), 30*time.Second)
-				require.GreaterOrEqual(t, at-before, least-20*time.Millisecond)
-				require.LessOrEqual(t, at-before, least+least/2+20*time.Millisecond)
+				require.GreaterOrEqual(t, at-before, least)
+				require.LessOrEqual(t, at-before, least+least/2)
 				before = at
 			}
 			require.Greater(t, len(times), 8)

@@ -32,6 +32,7 @@ type zone struct {
 	soa     string
 	lie     func(via, server string, q, m *mdns.Msg) []*mdns.Msg // changes the answer m
 	asked   []string
+	times   []time.Time
 }
 
 func (z *zone) set(change func(*zone)) {
@@ -74,6 +75,7 @@ func (z *zone) answer(via, server string, q *mdns.Msg) []*mdns.Msg {
 	m.SetReply(q)
 	m.RecursionAvailable = true
 	name, qtype := q.Question[0].Name, q.Question[0].Qtype
+	z.times = append(z.times, time.Now())
 	z.asked = append(z.asked, strings.TrimSuffix(fmt.Sprintf("%s %s %s %s", server, via, mdns.TypeToString[qtype], name), "."))
 	m.Rcode = z.rcode
 	if m.Rcode == mdns.RcodeSuccess {
