@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -16,7 +17,7 @@ type Status struct {
 	Version string
 	// Routes are the routes in order of precedence.
 	Routes RouteTable
-	// Upstreams are the upstreams the routes reach, each once, in the order of the routes.
+	// Upstreams are the upstreams that routes and their plugins reach, each once, in the order of the routes.
 	Upstreams []UpstreamStatus
 	// InFlight is the number of requests being served by the current table.
 	InFlight int
@@ -60,7 +61,7 @@ func (g *Gateway) Status() Status {
 	s := Status{Version: t.version, Routes: t.list(), InFlight: int(max(t.refs.Load()-2, 0))}
 	seen := map[*Upstream]bool{}
 	for i := range t.routes {
-		for h := range leavesOf(t.routes[i].target) {
+		for h := range leavesOfRoute(t.routes[i].target, t.plugins, t.routes[i].plugins) {
 			if u, ok := h.(*Upstream); ok && !seen[u] {
 				seen[u] = true
 				s.Upstreams = append(s.Upstreams, u.Status())
@@ -118,6 +119,40 @@ const maxHandlerDepth = 16
 // leavesOf yields the handlers behind h: h itself, or, where it has a method Handlers() []http.Handler, those behind these.
 func leavesOf(h http.Handler) iter.Seq[http.Handler] {
 	return func(yield func(http.Handler) bool) { walkLeaves(h, maxHandlerDepth, yield) }
+}
+
+// leavesOfRoute yields the handlers behind h, and those behind the plugins around it that have such a method, as a mirror does.
+func leavesOfRoute(h http.Handler, chains ...[]Plugin) iter.Seq[http.Handler] {
+	return func(yield func(http.Handler) bool) {
+		if !walkLeaves(h, maxHandlerDepth, yield) {
+			return
+		}
+		for _, p := range slices.Concat(chains...) {
+			for _, h := range handlersOf(p) {
+				if !walkLeaves(h, maxHandlerDepth, yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// handlersOf returns the handlers that a plugin, or one inside it, asks beside the one it stands around.
+func handlersOf(p Plugin) []http.Handler {
+	for range maxHandlerDepth {
+		if isNilPlugin(p) {
+			return nil
+		}
+		if m, ok := p.(interface{ Handlers() []http.Handler }); ok {
+			return m.Handlers()
+		}
+		u, ok := p.(interface{ Unwrap() Plugin })
+		if !ok {
+			return nil
+		}
+		p = u.Unwrap()
+	}
+	return nil
 }
 
 func walkLeaves(h http.Handler, depth int, yield func(http.Handler) bool) bool {

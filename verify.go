@@ -316,7 +316,7 @@ func (c Config) checkUpstreams(r *collector) {
 	opaque := false
 	held := endless{off: map[*Upstream][]string{}, said: map[string]bool{}}
 	for i, rt := range c.Routes {
-		for h := range leavesOf(rt.Handler) {
+		for h := range leavesOfRoute(rt.Handler, c.Plugins, rt.Plugins) {
 			u, ok := h.(*Upstream)
 			opaque = opaque || !ok
 			if u != nil {

@@ -40,6 +40,7 @@ type builder struct {
 	groups    map[string][]string            // the ids of a consumer's groups, by its id
 	order     []PluginType
 	handlers  map[*service]*gateway.Upstream
+	shadows   map[*service]*shadowService
 	pools     map[poolKey]*balancer.Pool
 	bad       map[*upstream]bool // reported
 	balancing map[*upstream]balancing
@@ -84,6 +85,7 @@ func (b *builder) build() {
 func (b *builder) buildConsumers() {
 	b.env = &Env{consumers: map[string]*policy.Consumer{}, Logger: b.options.Logger}
 	b.env.shared, b.env.tables = b.shared()
+	b.shadows, b.env.shadow = map[*service]*shadowService{}, b.shadow
 	keys := &auth.MemoryKeys{}
 	seen := map[string]*node{}
 	b.groups = map[string][]string{}
@@ -153,6 +155,9 @@ func (b *builder) buildServices() {
 	b.balancing, b.health = map[*upstream]balancing{}, map[*upstream]health{}
 	services := slices.DeleteFunc(slices.Clone(b.in.services), func(s *service) bool { return !s.readURL(b.d) })
 	used := map[*service]bool{}
+	for s := range b.shadows {
+		used[s] = true
+	}
 	for _, r := range b.in.routes {
 		if r.of != nil {
 			for _, s := range b.servicesOf(r) {
@@ -187,6 +192,9 @@ func (b *builder) buildServices() {
 			continue
 		}
 		b.handlers[s] = u
+		if shadow := b.shadows[s]; shadow != nil {
+			shadow.upstream = u
+		}
 		b.out.Gateway.Owns = append(b.out.Gateway.Owns, u)
 	}
 }
@@ -475,6 +483,7 @@ func (b *builder) route(r *route) (gateway.Route, bool) {
 		b.d.fail(r.node.get("https_redirect_status_code"), "is not one of 426, 301, 302, 307, 308")
 	}
 	rt.Plugins = append(r.guard(), b.chain(r)...)
+	b.putMirror(r, &rt)
 	return rt, true
 }
 

@@ -193,6 +193,11 @@ func places() map[string]place {
 		"concurrency": {
 			samples: fields{"overload_statuses": []any{429}, "initial_limit": 5, "class_groups": one("g")},
 		},
+		"mirror": {
+			base:    fields{"service": "s"},
+			with:    map[string]fields{"ignore_headers": {"compare": true}, "ignore_paths": {"compare": true}, "unordered_paths": {"compare": true}},
+			samples: fields{"methods": []any{"GET"}, "drop_headers": []any{"Cookie"}, "ignore_headers": []any{"Server"}, "ignore_paths": []any{"a.b"}, "unordered_paths": []any{"a"}, "service": "s"},
+		},
 		"request-termination": {with: map[string]fields{"content_type": {"body": "b"}}, samples: fields{"content_type": "text/plain"}},
 	}
 	for _, t := range config.Builtin().Types() {

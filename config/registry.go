@@ -60,7 +60,8 @@ type Env struct {
 	consumers map[string]*policy.Consumer // by id and by username
 	shared    *shared
 	tables    *tables // those of this file, for plugins that are not taken over
-	group     string  // the id of the group the configuration is for; "" for none
+	shadow    func(name string) *shadowService
+	group     string // the id of the group the configuration is for; "" for none
 }
 
 // Consumer returns the consumer with that id or username.
@@ -137,7 +138,8 @@ func (r *Registry) Types() []PluginType {
 	})
 }
 
-// Builtin returns a new Registry with the plugins of this module: Kong's, and breaker, concurrency and split, which Kong has not.
+// Builtin returns a new Registry with the plugins of this module: Kong's, and breaker, concurrency, mirror and split, which Kong
+// has not.
 func Builtin() *Registry {
 	r := &Registry{}
 	r.Add(PluginType{Name: "correlation-id", Priority: 100001, New: func() Schema { return &correlationID{} }, Unmatched: true})
@@ -149,8 +151,10 @@ func Builtin() *Registry {
 	r.Add(PluginType{Name: "breaker", Priority: 1, New: func() Schema { return &circuitBreaker{} }, NoConsumer: true})
 	// Inside the breaker: nothing waits for a circuit that is open.
 	r.Add(PluginType{Name: "concurrency", Priority: 0, New: func() Schema { return &loadShedding{} }, NoConsumer: true})
+	// What is let through is copied.
+	r.Add(PluginType{Name: "mirror", Priority: -1, New: func() Schema { return &mirrorTo{} }, NoConsumer: true})
 	// In the place of the service.
-	r.Add(PluginType{Name: "split", Priority: -1, New: func() Schema { return &trafficSplit{} }, NoConsumer: true})
+	r.Add(PluginType{Name: "split", Priority: -2, New: func() Schema { return &trafficSplit{} }, NoConsumer: true})
 	return r
 }
 

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/gatehouse-go/gateway/policy"
+	"github.com/gatehouse-go/gateway/traffic/mirror"
 )
 
 // buildPlugins makes one instance of each configuration.
@@ -28,6 +29,9 @@ func (b *builder) buildPlugins() {
 			continue
 		}
 		b.instances[p] = built
+		if m, ok := built.(*mirror.Mirror); ok {
+			b.out.Gateway.Owns = append(b.out.Gateway.Owns, m)
+		}
 		if p.route != nil && p.service != nil && p.route.of != p.service {
 			b.warnf(at, "plugin %q never runs: the route is not one of the service", p.Name)
 		}

@@ -415,3 +415,27 @@ func TestShadowUpstream(t *testing.T) {
 	settled(t, m)
 	require.NoError(t, m.Close())
 }
+
+// TestAsPlugin: also among the plugins of a gateway its upstream is seen, and is no unused one.
+func TestAsPlugin(t *testing.T) {
+	t.Parallel()
+	srv := server(t, http.HandlerFunc(handlers))
+	users, shadow := upstreamOf(t, "real", srv), upstreamOf(t, "shadow", srv)
+	m := made(t, mirror.Config{Shadow: shadow})
+	c := gateway.Config{
+		Plugins: []gateway.Plugin{policy.ReportOnly(m)}, Owns: []io.Closer{users, shadow, m},
+		Routes: []gateway.Route{{Name: "all", Match: gateway.Match{Prefixes: []string{"/v1"}}, Handler: users, Forward: gateway.Forward{StripPath: true}}},
+	}
+	require.Empty(t, c.Validate().Findings)
+	gw := gateway.Must(gateway.New(c))
+	names := []string{}
+	for _, u := range gw.Status().Upstreams {
+		names = append(names, u.Name)
+	}
+	require.Equal(t, []string{"real", "shadow"}, names)
+	w := httptest.NewRecorder()
+	gw.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/text", nil))
+	require.Equal(t, "hello", w.Body.String())
+	require.EqualValues(t, 1, settled(t, m).Answered)
+	require.NoError(t, gw.Shutdown(t.Context()))
+}
