@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,13 @@ func chain(h http.Handler) func() {
 	}
 }
 
+// settle waits for the copies under way.
+func settle(m *mirror.Mirror) {
+	for m.Status().Running > 0 {
+		runtime.Gosched()
+	}
+}
+
 func page(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
 func BenchmarkWrap(b *testing.B) {
@@ -50,9 +58,23 @@ func BenchmarkWrap(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				run()
+				if c.Share == 1 { // the copies included
+					settle(m)
+				}
 			}
 		})
 	}
+	b.Run("full", func(b *testing.B) {
+		release := make(chan struct{})
+		m := made(b, mirror.Config{Shadow: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }), Workers: 1, Queue: -1})
+		run := chain(m.Wrap(nobody))
+		b.ReportAllocs()
+		for b.Loop() {
+			run()
+		}
+		close(release)
+		settle(m)
+	})
 	b.Run("without", func(b *testing.B) {
 		run := chain(nobody)
 		b.ReportAllocs()
@@ -69,8 +91,7 @@ func BenchmarkCompareJSON(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		run()
-		for m.Status().Running > 0 {
-		}
+		settle(m)
 	}
 }
 
