@@ -12,8 +12,10 @@ import (
 // What a failure counts as: many times the latency expected, so that failing fast does not attract requests.
 const (
 	failureFactor = 10
-	minFailure    = time.Second
-	maxFailure    = time.Minute
+	// overtakenFactor is how many times as long an overtaken try is taken to have lasted.
+	overtakenFactor = 4
+	minFailure      = time.Second
+	maxFailure      = time.Minute
 )
 
 // busyDecay is how many times slower an expectation fades while requests are in flight: a target that has stopped answering
@@ -50,8 +52,10 @@ func (l *latency) observe(at time.Duration, o policy.Outcome) {
 	}
 	value := max(float64(took), 1)
 	switch {
-	case o.Fault == policy.FaultOvertaken: // it would have taken longer; how much, the next request to it shows
-		value = max(value, old*keep)
+	case o.Fault == policy.FaultOvertaken: // it would have taken longer, nobody knows how long
+		if value *= overtakenFactor; value < old*keep {
+			return
+		}
 	case o.Err != nil || o.Status >= 500:
 		penalty := min(max(failureFactor*old, float64(minFailure)), float64(maxFailure))
 		value = max(value, old*keep+penalty*(1-keep))

@@ -85,9 +85,8 @@ func startNginx(t *testing.T) *nginx {
 	n.write(t, "text.txt", bytes.Repeat([]byte("0123456789abcdef"), 40_000))
 	conf := filepath.Join(n.dir, "nginx.conf")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, nginxConf, n.dir, n.addr), 0o600))
-	var out bytes.Buffer
 	n.cmd = exec.Command(path, "-c", conf, "-e", filepath.Join(n.dir, "error.log"))
-	n.cmd.Stdout, n.cmd.Stderr = &out, &out
+	n.cmd.Stdout, n.cmd.Stderr = os.Stdout, os.Stderr
 	require.NoError(t, n.cmd.Start())
 	t.Cleanup(func() {
 		_ = n.cmd.Process.Signal(syscall.SIGTERM)
@@ -99,7 +98,7 @@ func startNginx(t *testing.T) *nginx {
 			_ = c.Close()
 		}
 		return err == nil
-	}, rawtest.Patience, 10*time.Millisecond, "it says: %s", out.String())
+	}, rawtest.Patience, 10*time.Millisecond)
 	return n
 }
 
