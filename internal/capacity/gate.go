@@ -135,13 +135,16 @@ func (g *Gate) Search() Search { return g.search }
 // Free reports whether Take would succeed.
 func (g *Gate) Free() bool { return g.waiting == 0 && g.inFlight < g.Limit() }
 
-// Take takes a place if one is free. For each Ticket End is called once.
+// Take takes a place if one is free. For each Ticket End is called once. Where the limit is searched for, it may be higher
+// after a Take that failed.
 func (g *Gate) Take(now time.Duration, class int) (Ticket, bool) {
 	if !g.Free() {
-		if g.s.Limit == 0 {
-			g.search.wanted()
+		if g.s.Limit > 0 {
+			return 0, false
 		}
-		return 0, false
+		if g.search.wanted(g.at(now)); !g.Free() {
+			return 0, false
+		}
 	}
 	return g.admit(g.at(now), class), true
 }
@@ -248,8 +251,8 @@ func (g *Gate) Leave(w *Waiter, s State) bool {
 }
 
 // Next ends the waiting of one for whom there is a place now, or whose turn it would be but who has waited for too long, and
-// returns it; nil when there is none. It is called until then when a place may have become free: after End, and after Answered
-// with leave.
+// returns it; nil when there is none. It is called until then when a place may have become free: after End, after Answered
+// with leave, and where the limit is searched for after a Take that failed.
 func (g *Gate) Next(now time.Duration) *Waiter {
 	if g.waiting == 0 {
 		return nil

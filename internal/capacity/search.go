@@ -114,7 +114,10 @@ func (a *Search) entered(now time.Duration, inFlight int) {
 	a.peak = max(a.peak, inFlight)
 }
 
-func (a *Search) wanted() { a.short = true }
+func (a *Search) wanted(now time.Duration) {
+	a.short = true
+	a.giveUp(now) // nothing may end that could be waited for
+}
 
 // left is told how many are in flight when one less is.
 func (a *Search) left(now time.Duration, inFlight int) {
@@ -125,7 +128,19 @@ func (a *Search) left(now time.Duration, inFlight int) {
 		a.draining = false
 		a.begin(now)
 	}
-	if now-a.began > patience*max(a.s.Window, 2*time.Duration(a.before)) {
+	a.giveUp(now)
+}
+
+// giveUp ends a probe that takes too long.
+func (a *Search) giveUp(now time.Duration) {
+	if !a.probing {
+		return
+	}
+	windows := time.Duration(patience)
+	if a.draining && a.unanswered == 0 { // what is left are streams, and all others are outside
+		windows = 1
+	}
+	if now-a.began > windows*max(a.s.Window, 2*time.Duration(a.before)) {
 		// There is too little to do, or something that does not end, or no answer at all.
 		if !a.draining && a.answers == 0 && a.over > 0 {
 			a.limit = float64(a.level)

@@ -242,3 +242,47 @@ func TestBounds(t *testing.T) {
 		}
 	})
 }
+
+// TestProbeBesideStreams: calls whose answers have begun and do not end keep the gate from getting to a lower level. A probe must
+// not wait for them with everybody else outside.
+func TestProbeBesideStreams(t *testing.T) {
+	t.Parallel()
+	g := capacity.New(capacity.Settings{Search: search(), Classes: 1, Queue: 20, MaxWait: 500 * time.Millisecond})
+	now := time.Duration(0)
+	var streams []capacity.Ticket // of which no end is seen
+	for range 15 {
+		ticket, ok := g.Take(now, 0)
+		require.True(t, ok)
+		streams = append(streams, ticket)
+	}
+	now += 10 * time.Millisecond
+	for _, ticket := range streams {
+		g.Answered(now, ticket, capacity.Answered, false)
+	}
+	admitted, longest, last := 0, time.Duration(0), now
+	for now < 2*time.Minute {
+		ticket, ok := g.Take(now, 0)
+		if ok {
+			admitted++
+			longest, last = max(longest, now-last), now
+		} else {
+			var w capacity.Waiter // who is asked for by somebody without a place, as a Limiter has it
+			require.Nil(t, g.Join(now, 0, &w))
+			for next := g.Next(now); next != nil; next = g.Next(now) {
+				if next == &w && w.State == capacity.Admitted {
+					admitted++
+					longest, last = max(longest, now-last), now
+					ticket, ok = w.Ticket, true
+				}
+			}
+			g.Leave(&w, capacity.Left)
+		}
+		now += 10 * time.Millisecond
+		if ok {
+			g.End(now, ticket, capacity.Answered)
+		}
+	}
+	longest = max(longest, now-last)
+	t.Logf("%d calls in two minutes, with a pause of %v", admitted, longest)
+	require.Less(t, longest, 3*time.Second)
+}

@@ -168,9 +168,11 @@ func (l *Limiter) AdmitAt(now time.Time, class int) (policy.Ticket, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t, ok := l.gate.Take(l.since(now), class)
+	at := l.since(now)
+	t, ok := l.gate.Take(at, class)
 	if !ok {
 		l.gate.Refuse(class)
+		l.wake(at)
 		return 0, l.refusals[limitReached]
 	}
 	return policy.Ticket(t), nil
@@ -277,13 +279,16 @@ func (l *Limiter) enter(ctx context.Context, class int, mayWait bool) (t capacit
 	}
 	if !mayWait || !l.gate.Room(class) {
 		l.gate.Refuse(class)
+		l.wake(now)
 		l.mu.Unlock()
 		return 0, false, l.refusals[refusal]
 	}
 	w, _ := l.waiters.Get().(*waiter)
-	if loser := l.gate.Join(time.Since(l.zero), class, &w.Waiter); loser != nil {
+	now = time.Since(l.zero)
+	if loser := l.gate.Join(now, class, &w.Waiter); loser != nil {
 		loser.Ready <- struct{}{}
 	}
+	l.wake(now)
 	l.mu.Unlock()
 	t, err = l.wait(ctx, w)
 	return t, true, err

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -531,4 +532,43 @@ func TestNew(t *testing.T) {
 	}
 	require.Equal(t, 50, made(t, concurrency.Config{Adaptive: concurrency.Adaptive{Min: 50}}).Status().Limit)
 	require.Equal(t, 7, made(t, concurrency.Config{Adaptive: concurrency.Adaptive{Max: 7}}).Status().Limit)
+}
+
+// TestStreamsDoNotShutOut: a probe for the time at rest does not wait for streams while all others wait outside.
+func TestStreamsDoNotShutOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, err := concurrency.New(concurrency.Config{})
+		require.NoError(t, err)
+		var streams []policy.Ticket
+		for range 15 {
+			ticket, err := l.Admit(t.Context(), "")
+			require.NoError(t, err)
+			streams = append(streams, ticket)
+		}
+		time.Sleep(10 * time.Millisecond)
+		for i, ticket := range streams {
+			streams[i] = l.Answered(ticket, policy.Outcome{Status: http.StatusOK})
+		}
+		var refused atomic.Int64
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				for range 3000 {
+					ticket, err := l.Admit(t.Context(), "")
+					if time.Sleep(10 * time.Millisecond); err != nil {
+						refused.Add(1)
+						continue
+					}
+					l.Done(ticket, policy.Outcome{Status: http.StatusOK})
+				}
+			})
+		}
+		all.Wait()
+		require.Less(t, refused.Load(), int64(100))
+		for _, ticket := range streams {
+			l.Done(ticket, policy.Outcome{})
+		}
+		require.Zero(t, l.Status().InFlight)
+	})
 }
