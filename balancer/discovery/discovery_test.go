@@ -333,8 +333,7 @@ func TestMerge(t *testing.T) {
 		require.Equal(t, all, w.last())
 		n.set(func(n *names) { delete(n.addrs, "b.test") })
 		time.Sleep(time.Minute)
-		require.Contains(t, w.all(), `error: discovery: addresses of "b.test": lookup b.test: no such host`)
-		require.Equal(t, all, w.last(), "what it said last")
+		require.Equal(t, `error: discovery: addresses of "b.test": lookup b.test: no such host`, w.last(), "and no other targets")
 		n.set(func(n *names) { n.addrs["b.test"] = addrs("10.0.0.5") })
 		time.Sleep(time.Minute)
 		require.Contains(t, w.last(), "http://10.0.0.5 ")
@@ -386,4 +385,52 @@ func FuzzFile(f *testing.F) {
 		})
 		require.Equal(t, 1, n)
 	})
+}
+
+// TestMergeWithOneThatFails: a source that goes on failing is told once, and known for as long as it does.
+func TestMergeWithOneThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &names{addrs: map[string][]netip.Addr{"a.test": addrs("10.0.0.1"), "b.test": addrs("10.0.0.2")}}
+		var mu sync.Mutex
+		var told []balancer.DiscoveryChange
+		pool, err := balancer.NewPool(balancer.Config{Discovery: balancer.Discovery{
+			Source: discovery.Merge{discovery.DNS{URL: "http://a.test", Resolver: n}, discovery.DNS{URL: "http://b.test", Resolver: n}},
+			OnChange: func(c balancer.DiscoveryChange) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, c)
+			},
+		}})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, pool.Close()) }()
+		n.set(func(n *names) { delete(n.addrs, "b.test") })
+		time.Sleep(10 * time.Minute)
+		require.ErrorContains(t, pool.Discovery().Err, `addresses of "b.test"`, "it has not been well since")
+		n.set(func(n *names) { n.addrs["a.test"] = addrs("10.0.0.1", "10.0.0.3") })
+		time.Sleep(10 * time.Minute)
+		require.ErrorContains(t, pool.Discovery().Err, `addresses of "b.test"`)
+		n.set(func(n *names) { n.addrs["b.test"] = addrs("10.0.0.2") })
+		time.Sleep(10 * time.Minute)
+		require.NoError(t, pool.Discovery().Err)
+		mu.Lock()
+		defer mu.Unlock()
+		require.LessOrEqual(t, len(told), 5, "what there was at first, b fails, a has another, b still fails, and is well again: %v", told)
+	})
+}
+
+// TestManyTargetsOfSRV: what DNS says is not believed without an end.
+func TestManyTargetsOfSRV(t *testing.T) {
+	t.Parallel()
+	n := &names{addrs: map[string][]netip.Addr{}, srv: map[string][]*net.SRV{}}
+	for i := range 100 {
+		name := fmt.Sprintf("%d.test", i)
+		n.srv["many.test"] = append(n.srv["many.test"], &net.SRV{Target: name, Port: 80})
+		for j := range 100 {
+			n.addrs[name] = append(n.addrs[name], netip.AddrFrom4([4]byte{10, 0, byte(i), byte(j)}))
+		}
+	}
+	targets, err := discovery.SRV{Name: "many.test", Resolver: n}.Ask(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 4096, len(targets)) //nolint:testifylint // which would show them all
 }

@@ -26,7 +26,7 @@ const (
 const (
 	shortest = 10 * time.Millisecond // of the intervals
 	longest  = 24 * time.Hour
-	// maxAddresses is how many addresses of a name are used.
+	// maxAddresses is how many addresses of a name are used, and how many targets of SRV records.
 	maxAddresses = 4096
 )
 
@@ -220,7 +220,9 @@ func (s SRV) ask(ctx context.Context, service *url.URL) ([]balancer.Target, erro
 				continue
 			}
 			seen[t.URL] = len(targets)
-			targets = append(targets, t)
+			if targets = append(targets, t); len(targets) == maxAddresses {
+				return targets, nil
+			}
 		}
 	}
 	if len(targets) == 0 && len(errs) > 0 {

@@ -21,7 +21,8 @@ func (s Static) Watch(ctx context.Context, deliver func([]balancer.Target, error
 }
 
 // Merge is a source of what several sources say, each with what it has said last. It begins when each has said something, or has
-// failed to. A target that more than one has is that of the first. When one gives up, all do.
+// failed to. A target that more than one has is that of the first. While one fails, the error of each that does is what it says,
+// and the targets only when they have changed. When one gives up, all do.
 type Merge []balancer.Source
 
 // Validate returns what is wrong with m and its sources; nil if nothing is.
@@ -50,6 +51,8 @@ func (m Merge) Watch(ctx context.Context, deliver func([]balancer.Target, error)
 	defer cancel()
 	var mu sync.Mutex // also has deliver called by one at a time
 	said := make([][]balancer.Target, len(m))
+	failed := make([]error, len(m))
+	var last []balancer.Target // what was delivered
 	heard := make([]bool, len(m))
 	waiting := len(m)
 	ended := make(chan error, len(m))
@@ -70,17 +73,19 @@ func (m Merge) Watch(ctx context.Context, deliver func([]balancer.Target, error)
 					heard[i] = true
 					waiting--
 				}
-				if err == nil {
+				if failed[i] = err; err == nil {
 					said[i] = targets
 				}
 				if waiting > 0 {
 					return
 				}
+				all, err := union(said), errors.Join(failed...)
+				if err == nil || !slices.Equal(all, last) {
+					last = all
+					deliver(all, nil)
+				}
 				if err != nil {
 					deliver(nil, err)
-				}
-				if all := union(said); len(all) > 0 || err == nil {
-					deliver(all, nil)
 				}
 			})
 		}()
