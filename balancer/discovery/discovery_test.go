@@ -434,3 +434,32 @@ func TestManyTargetsOfSRV(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 4096, len(targets)) //nolint:testifylint // which would show them all
 }
+
+// TestSameFailureIsToldOnce: the words of package net have the port of each question.
+func TestSameFailureIsToldOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &names{addrs: map[string][]netip.Addr{"a.test": addrs("10.0.0.1")}}
+		var told []string
+		pool, err := balancer.NewPool(balancer.Config{Discovery: balancer.Discovery{
+			Source: discovery.DNS{URL: "http://a.test", Resolver: n, Interval: time.Second},
+			OnChange: func(c balancer.DiscoveryChange) {
+				if c.Err != nil {
+					told = append(told, c.Err.Error())
+				}
+			},
+		}})
+		require.NoError(t, err)
+		for port := range 20 {
+			n.set(func(n *names) {
+				n.err = &net.DNSError{Err: fmt.Sprintf("read udp 10.0.0.9:%d->10.0.0.53:53: i/o timeout", 4000+port), Name: "a.test", Server: "10.0.0.53:53", IsTimeout: true}
+			})
+			time.Sleep(2 * time.Second)
+		}
+		var timeout *net.DNSError
+		require.ErrorAs(t, pool.Discovery().Err, &timeout)
+		require.True(t, timeout.IsTimeout)
+		require.NoError(t, pool.Close())
+		require.Equal(t, []string{`discovery: addresses of "a.test": lookup a.test on 10.0.0.53:53: read udp 10.0.0.53:53: i/o timeout`}, told)
+	})
+}

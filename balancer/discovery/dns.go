@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-go/gateway/balancer"
@@ -189,7 +190,7 @@ func (s SRV) ask(ctx context.Context, service *url.URL) ([]balancer.Target, erro
 	r := resolver(s.Resolver)
 	_, records, err := r.LookupSRV(ctx, "", "", s.Name)
 	if err != nil && len(records) == 0 { // net.Resolver leaves out records whose names are invalid, and says so
-		return nil, fmt.Errorf("discovery: SRV records of %q: %w", s.Name, err)
+		return nil, fmt.Errorf("discovery: SRV records of %q: %w", s.Name, steady(err))
 	}
 	var targets []balancer.Target
 	var errs []error
@@ -288,7 +289,7 @@ func addressesOf(ctx context.Context, r Resolver, name string, f Family) ([]neti
 	}
 	all, err := r.LookupNetIP(ctx, network, name)
 	if err != nil {
-		return nil, fmt.Errorf("discovery: addresses of %q: %w", name, err)
+		return nil, fmt.Errorf("discovery: addresses of %q: %w", name, steady(err))
 	}
 	var v4, v6 []netip.Addr
 	for _, a := range all {
@@ -321,6 +322,32 @@ func addressesOf(ctx context.Context, r Resolver, name string, f Family) ([]neti
 	addrs = slices.Compact(addrs)
 	return addrs[:min(len(addrs), maxAddresses)], nil
 }
+
+// steady returns err in words that are the same each time: those of package net have the port that a question was asked from, which
+// is another each time, before an arrow.
+func steady(err error) error {
+	text := err.Error()
+	arrow := strings.Index(text, "->")
+	if arrow < 0 {
+		return err
+	}
+	for ; arrow >= 0; arrow = strings.Index(text, "->") {
+		text = text[:strings.LastIndexByte(text[:arrow], ' ')+1] + text[arrow+len("->"):]
+	}
+	return &reworded{text, err}
+}
+
+// reworded is an error in other words.
+type reworded struct {
+	text string
+	err  error
+}
+
+// Error returns the words.
+func (e *reworded) Error() string { return e.text }
+
+// Unwrap returns the error as it was.
+func (e *reworded) Unwrap() error { return e.err }
 
 func trimDot(name string) string {
 	if n := len(name); n > 1 && name[n-1] == '.' {
