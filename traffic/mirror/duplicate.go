@@ -176,7 +176,7 @@ func (c *duplicate) read(p []byte, err error) {
 	why := c.take(p)
 	switch n := int64(len(c.body)); {
 	case why != none:
-	case n == c.declared, c.declared < 0 && errors.Is(err, io.EOF):
+	case n == c.declared && len(c.announce) == 0, (n == c.declared || c.declared < 0) && errors.Is(err, io.EOF): // trailers come with the end
 		why = c.submit()
 	case err != nil:
 		why = bodyAborted

@@ -439,3 +439,29 @@ func TestAsPlugin(t *testing.T) {
 	require.EqualValues(t, 1, settled(t, m).Answered)
 	require.NoError(t, gw.Shutdown(t.Context()))
 }
+
+// TestTrailersBehindALength: in HTTP/2 a body whose length is known may have trailers, which come behind it.
+func TestTrailersBehindALength(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 2)
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		got <- fmt.Sprintf("%s %v %q", body, err, r.Trailer)
+	})
+	m := gateway.Must(mirror.New(mirror.Config{Shadow: h, Share: 1, Methods: []string{"*"}}))
+	defer func() { require.NoError(t, m.Close()) }()
+	srv := httptest.NewUnstartedServer(m.Wrap(h))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, strings.NewReader("hello"))
+	require.NoError(t, err)
+	r.Trailer = http.Header{"X-Sum": {"5"}}
+	res, err := srv.Client().Do(r)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, 2, res.ProtoMajor)
+	settled(t, m)
+	const want = `hello <nil> map["X-Sum":["5"]]`
+	require.Equal(t, []string{want, want}, []string{<-got, <-got})
+}
