@@ -341,7 +341,7 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 		b.keep(key+" source", found)
 	}
 	p, err := balancer.NewPool(c)
-	if err == nil {
+	if err == nil && found == nil { // not behind the back of a source, which may have answered
 		err = p.SetTargets(targets)
 	}
 	if err != nil {

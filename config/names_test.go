@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -146,4 +147,24 @@ func requestsAt(u gateway.UpstreamStatus, url string) uint64 {
 		}
 	}
 	return 0
+}
+
+// TestNamesThatAreKnownAtOnce: what a resolver says before the configuration has been read to its end stays.
+func TestNamesThatAreKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	z := &zone{addrs: map[string][]string{"a.internal": {"10.0.0.1"}}}
+	for range 200 {
+		s, err := config.Load("kong.yml", strings.NewReader(`
+_format_version: "3.0"
+upstreams:
+- {name: pool.internal, targets: [{target: "a.internal:8000"}]}
+services:
+- {name: pooled, host: pool.internal, routes: [{name: pooled, paths: [/pooled]}]}
+`), config.Options{Resolver: z, Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		gw := gateway.Must(gateway.New(s.Gateway))
+		require.Eventually(t, func() bool { return !upstreamOf(t, gw, "pooled").Discovery.Answered.IsZero() }, 10*time.Second, time.Millisecond)
+		require.Equal(t, "http://10.0.0.1:8000", upstreamOf(t, gw, "pooled").Targets[0].URL)
+		require.NoError(t, gw.Shutdown(t.Context()))
+	}
 }
