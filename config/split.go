@@ -198,7 +198,10 @@ func (s *trafficSplit) Build(*Env) (policy.Plugin, error) {
 }
 
 // splitPlan stands for a Split until the services are there.
-type splitPlan struct{ schema *trafficSplit }
+type splitPlan struct {
+	schema         *trafficSplit
+	route, service string // where it is configured
+}
 
 // Wrap implements [policy.Plugin].
 func (*splitPlan) Wrap(next http.Handler) http.Handler { return next }
@@ -268,6 +271,12 @@ func (b *builder) checkSplits() {
 		if !ok {
 			continue
 		}
+		if p.service != nil {
+			plan.service = p.service.key
+		}
+		if p.route != nil {
+			plan.route = p.route.key
+		}
 		at := cmp.Or(p.Config.node, p.node)
 		bad := func(format string, args ...any) {
 			b.splits.bad[plan] = true
@@ -321,7 +330,8 @@ func (b *builder) splitOf(r *route) *split.Split {
 	}
 	schema := plan.schema
 	handlers, key := make([]http.Handler, len(schema.Arms)), []byte(nil)
-	key = fmt.Appendf(key, "split %q %q %q %q %q %d %v %q %+v", schema.Name, schema.Sticky, schema.StickyHeader, schema.StickyCookie, schema.SetCookie, schema.Seed, schema.Overrides, schema.Header, schema.rule())
+	key = fmt.Appendf(key, "split %q %q ", plan.route, plan.service)
+	key = fmt.Appendf(key, "%q %q %q %q %q %d %v %q %+v", schema.Name, schema.Sticky, schema.StickyHeader, schema.StickyCookie, schema.SetCookie, schema.Seed, schema.Overrides, schema.Header, schema.rule())
 	for i, a := range schema.Arms {
 		u := b.handlers[b.serviceOf(a, r.of)]
 		if u == nil {

@@ -225,3 +225,40 @@ func preview(t *testing.T, h http.Handler, r *http.Request) policy.Decision {
 	require.True(t, ok)
 	return p.Preview(r)
 }
+
+// TestSplitsOfTwoRoutes: two of the same kind stay two when the file is read again.
+func TestSplitsOfTwoRoutes(t *testing.T) {
+	t.Parallel()
+	file := func(more string) string {
+		const plugin = `plugins: [{name: split, config: {name: app, arms: [{name: stable, weight: %d}, {name: canary, weight: %d, service: v2}], watch: canary, against: stable}}]`
+		return `
+_format_version: "3.0"
+services:
+- {name: v2, url: "http://s.internal"}
+- name: v1
+  url: http://s.internal
+  routes:
+  - {name: a, paths: [/a], ` + fmt.Sprintf(plugin, 90, 10) + `}
+  - {name: b, paths: [/b], ` + fmt.Sprintf(plugin, 50, 50) + `}
+` + more
+	}
+	r, name, up := reloader(t, file(""), config.Options{Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() {
+		require.NoError(t, r.Gateway().Shutdown(context.WithoutCancel(t.Context())))
+		require.NoError(t, up.Close())
+	})
+	shares := func(a, b string) {
+		t.Helper()
+		for path, want := range map[string]string{"/a": a, "/b": b} {
+			require.Contains(t, r.Gateway().Explain(httptest.NewRequest(http.MethodGet, path, nil)).String(), "allowed weight ("+want+")", path)
+		}
+	}
+	shares("stable 90, canary 10", "stable 50, canary 50")
+	for _, more := range []string{"consumers: [{username: ann}]\n", ""} {
+		replace(t, name, file(more))
+		changed, err := r.Reload()
+		require.NoError(t, err)
+		require.True(t, changed)
+		shares("stable 90, canary 10", "stable 50, canary 50")
+	}
+}
