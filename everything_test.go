@@ -48,7 +48,7 @@ func faulty(dice *rand.Rand, mu *sync.Mutex, copies *atomic.Int64) http.HandlerF
 		switch what {
 		case 0:
 			if conn, _, err := control.Hijack(); err == nil {
-				reset(conn.(*net.TCPConn)) //nolint:forcetypeassert // over loopback
+				reset(conn.(*net.TCPConn))
 			}
 			return
 		case 1:

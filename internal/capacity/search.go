@@ -136,11 +136,11 @@ func (a *Search) giveUp(now time.Duration) {
 	if !a.probing {
 		return
 	}
-	windows := time.Duration(patience)
-	if a.draining && a.unanswered == 0 { // what is left are streams, and all others are outside
-		windows = 1
+	least := max(a.s.Window, 2*time.Duration(a.before))
+	if !a.draining || a.unanswered > 0 { // otherwise what is left are streams, and all others are outside
+		least *= patience
 	}
-	if now-a.began > windows*max(a.s.Window, 2*time.Duration(a.before)) {
+	if now-a.began > least {
 		// There is too little to do, or something that does not end, or no answer at all.
 		if !a.draining && a.answers == 0 && a.over > 0 {
 			a.limit = float64(a.level)

@@ -39,7 +39,8 @@
 // lower ones none, and those that wait are refused after Config.MaxWait. What has a place keeps it. For a share, give part of a
 // class's requests a higher one, or use two Limiters.
 //
-// A client that leaves while it waits gives up its place in the queue at once.
+// A client that leaves while it waits gives up its place in the queue as soon as that is known: at once, but in HTTP/1 not before its
+// body has been read, so that with one it is waited for until it is served, or Config.MaxWait has passed.
 //
 // # How long a place is held
 //
