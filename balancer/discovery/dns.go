@@ -27,7 +27,7 @@ const (
 const (
 	shortest = 10 * time.Millisecond // of the intervals
 	longest  = 24 * time.Hour
-	// maxAddresses is how many addresses of a name are used, and how many targets of SRV records.
+	// maxAddresses is how many addresses of a name are used.
 	maxAddresses = 4096
 )
 
@@ -221,7 +221,7 @@ func (s SRV) ask(ctx context.Context, service *url.URL) ([]balancer.Target, erro
 				continue
 			}
 			seen[t.URL] = len(targets)
-			if targets = append(targets, t); len(targets) == maxAddresses {
+			if targets = append(targets, t); len(targets) > balancer.MaxTargets { // which the pool refuses
 				return targets, nil
 			}
 		}
