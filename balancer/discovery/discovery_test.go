@@ -463,3 +463,16 @@ func TestSameFailureIsToldOnce(t *testing.T) {
 		require.Equal(t, []string{`discovery: addresses of "a.test": lookup a.test on 10.0.0.53:53: read udp 10.0.0.53:53: i/o timeout`}, told)
 	})
 }
+
+// TestMergeOfSpellings: what a pool takes for one target is one, however two sources spell it.
+func TestMergeOfSpellings(t *testing.T) {
+	t.Parallel()
+	pool, err := balancer.NewPool(balancer.Config{Discovery: balancer.Discovery{Source: discovery.Merge{
+		discovery.Static{{URL: "http://a.test", Weight: 7}, {URL: "https://a.test:443/v1"}, {URL: "http://[2001:db8::1]:80"}},
+		discovery.Static{{URL: "HTTP://A.test:80/"}, {URL: "https://a.test/v1/"}, {URL: "http://[2001:DB8:0::1]"}, {URL: "http://a.test:81"}},
+	}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, pool.Close()) })
+	require.NoError(t, pool.Discovery().Err)
+	require.Len(t, pool.Status(), 4)
+}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/canonical"
 )
 
 // Static is a source that says the same for ever.
@@ -100,17 +103,38 @@ func (m Merge) Watch(ctx context.Context, deliver func([]balancer.Target, error)
 	return first
 }
 
-// union returns all targets, each URL once.
+// union returns all targets, each once.
 func union(lists [][]balancer.Target) []balancer.Target {
 	seen := map[string]bool{}
 	var all []balancer.Target
 	for _, list := range lists {
 		for _, t := range list {
-			if !seen[t.URL] {
-				seen[t.URL] = true
+			if key := keyOf(t.URL); !seen[key] {
+				seen[key] = true
 				all = append(all, t)
 			}
 		}
 	}
 	return all
+}
+
+// keyOf returns the same for URLs that are one target: of those that differ in case, in a port that goes without saying, or in a slash
+// at the end, a pool takes none.
+func keyOf(target string) string {
+	u, err := url.Parse(target)
+	if err != nil {
+		return target // which a pool reports
+	}
+	host, port, err := canonical.Host(u.Host)
+	if err != nil {
+		return target
+	}
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return u.Scheme + "://" + host + ":" + port + strings.TrimSuffix(u.EscapedPath(), "/")
 }
