@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// defaultSlots is a table with a thousand slots for each of a hundred targets. It is a prime, as Maglev needs it.
+	// defaultSlots is a table with a thousand slots for each of a hundred targets.
 	defaultSlots = 131101
 	minSlots     = 10
 	maxSlots     = 1 << 22

@@ -136,8 +136,10 @@ func TestManyTargets(t *testing.T) {
 	}{
 		{"ring of 200", 200, balancer.Ring{Key: policy.ByHeader("Key")}, 0.25, 1.1},
 		{"ring of 1000", 1000, balancer.Ring{Key: policy.ByHeader("Key"), Slots: 1 << 20}, 0.4, 1.2},
-		{"maglev of 200", 200, balancer.Maglev{Key: policy.ByHeader("Key")}, 0.15, 2.1},
-		{"maglev of 200, more slots", 200, balancer.Maglev{Key: policy.ByHeader("Key"), Slots: 1 << 20}, 0.15, 1.5},
+		{"maglev of 200", 200, balancer.Maglev{Key: policy.ByHeader("Key")}, 0.2, 1.5},
+		{"maglev of 200, more slots", 200, balancer.Maglev{Key: policy.ByHeader("Key"), Slots: 1 << 20}, 0.15, 1.3},
+		{"maglev of 300", 300, balancer.Maglev{Key: policy.ByHeader("Key")}, 0.25, 1.5},
+		{"maglev of 1000", 1000, balancer.Maglev{Key: policy.ByHeader("Key")}, 0.45, 1.5},
 	} {
 		p := newPool(t, tt.a, make([]int, tt.n)...)
 		before := owners(t, p, byKey)
