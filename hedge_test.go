@@ -48,6 +48,7 @@ func TestHedging(t *testing.T) {
 		{"the first fails before, and no more may be asked than one", []string{"reset", "slow", ""}, with(soon, func(r *policy.Retry) { r.Tries = 2 }), get(), 200, "late", []int64{1, 1, 0}},
 		{"all fail, one after the other", []string{"reset", "reset", "reset"}, soon, get(), 502, "", []int64{1, 1, 1}},
 		{"all are slow", []string{"stall", "stall"}, with(soon, func(r *policy.Retry) { r.PerTry = 200 * time.Millisecond }), get(), 504, "", []int64{1, 1}},
+		{"all are slow, three tries", []string{"stall", "stall"}, with(soon, func(r *policy.Retry) { r.PerTry, r.Tries = 200*time.Millisecond, 3 }), get(), 504, "", []int64{2, 1}},
 		{"there is no other", []string{"late"}, soon, get(), 200, "late", []int64{1}},
 		{"one try", []string{"slow", ""}, with(soon, func(r *policy.Retry) { r.Tries = 1 }), get(), 200, "late", []int64{1, 0}},
 		{"HEAD", []string{"stall", ""}, soon, httptest.NewRequest(http.MethodHead, "/", nil), 200, "", []int64{1, 1}},

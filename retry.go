@@ -77,7 +77,7 @@ type repeats struct {
 	made     int  // how many there were
 	bounded  bool // Retry.PerTry is the bound
 	deadline time.Time
-	tried    []*balancer.Member
+	tried    []*balancer.Member // since all were tried, if they were
 }
 
 // attempt has the request answered, with as many tries as it takes and may take. It returns the last of them.
@@ -146,18 +146,23 @@ func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, 
 	if r.made >= r.tries || why == final || !r.call.Repeatable() || why > unsent && !r.Repeats(r.call.In) {
 		return 0, false
 	}
-	if why != stale && !r.up.pool.HasOther(append(slices.Clip(r.tried), t.member)) {
-		return 0, false // it would fail likewise
+	again := !r.up.pool.HasOther(append(slices.Clip(r.tried), t.member)) // a target that was asked before has to do
+	if again && why != stale && (r.Tries == 0 || !r.up.pool.HasOther(nil)) {
+		return 0, false
 	}
 	wait := least
-	if why > stale || t.Number > 1 {
+	if why > stale || t.Number > 1 || again && why != stale {
 		wait = max(least, r.backOff(t.Number))
 	}
 	now := time.Now()
 	if !r.deadline.IsZero() && !now.Add(wait).Before(r.deadline) {
 		return 0, false
 	}
-	return wait, why == refused || r.up.budget.repeat(now)
+	ok := why == refused && !again || r.up.budget.repeat(now)
+	if ok && again {
+		r.tried = nil // all were: only the last one is avoided, if there are others
+	}
+	return wait, ok
 }
 
 // mostBackOff bounds BackOff as it grows.

@@ -6,8 +6,8 @@ import (
 )
 
 // RetryBudget bounds how many tries an upstream repeats, all its requests together, so that a backend that fails is not asked more than
-// it can bear because it fails. Refused connections are not counted: they cost a target nothing, and while one of several is being
-// restarted, requests for it go to another. Tries that are made beside another one (see policy.Retry.Hedge) have a budget of
+// it can bear because it fails. Refused connections are not counted where there is another target: they cost nothing, and while one
+// of several is being restarted, requests for it go to another. Tries that are made beside another one (see policy.Retry.Hedge) have a budget of
 // their own, HedgeBudget.
 type RetryBudget struct {
 	// Share is how many tries may be repeated in ten seconds, as a share of the requests of that time. Default 0.2: a backend

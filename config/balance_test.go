@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -147,5 +148,43 @@ func TestReloadAlgorithm(t *testing.T) {
 		_, err := r.Reload()
 		require.NoError(t, err)
 		require.EqualValues(t, 2-i, requests(), upstream)
+	}
+}
+
+// As in Kong a service with one target is asked again, as often as retries says, and POSTs are not.
+func TestRetriesOfOneTarget(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		service, method string
+		status          int
+		got             int64
+	}{
+		{"", http.MethodGet, 200, 3},
+		{"retries: 2,", http.MethodGet, 200, 3},
+		{"retries: 1,", http.MethodGet, 502, 2},
+		{"retries: 0,", http.MethodGet, 502, 1},
+		{"", http.MethodPost, 502, 1},
+	} {
+		var got atomic.Int64
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if got.Add(1) > 2 {
+				return
+			}
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				_ = c.Close()
+			}
+		}))
+		t.Cleanup(service.Close)
+		s, err := config.Load("kong.yml", strings.NewReader(`_format_version: "3.0"
+services: [{name: s, `+tt.service+` url: "`+service.URL+`", routes: [{name: r, paths: [/]}]}]
+`), config.Options{})
+		require.NoError(t, err)
+		gw, err := gateway.New(s.Gateway)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, gw.Shutdown(t.Context())) })
+		res := gatewaytest.Do(gw, httptest.NewRequest(tt.method, "/", nil))
+		require.Equal(t, tt.status, res.StatusCode, tt.service)
+		require.Equal(t, tt.got, got.Load(), tt.service)
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Retry says when an upstream sends a request again because a try at one of its targets has failed: to a target that has not been
-// tried, and never after the client got anything of an answer. To the same target a request is only sent again when a kept connection
-// turned out to be dead.
+// Retry says when an upstream sends a request again because a try at one of its targets has failed: to one that has not been
+// tried; to one that has only if a kept connection was dead, or Tries is set and there is no other; and never after the client got
+// anything of an answer.
 //
 // A try that never reached its target, because there was no connection, may be repeated whatever the request is. One that did, and
 // was reset before an answer, exceeded PerTry, or was answered with one of Statuses, is only repeated where that changes nothing:
@@ -19,9 +19,10 @@ import (
 //
 // Each field that is set on a route replaces that of the upstream.
 type Retry struct {
-	// Tries is how many tries there may be, the first included. Default 3; 1 or negative: no more than one.
+	// Tries is how many tries there may be, the first included; 1 or negative: no more than one. Default 3, each at another
+	// target. Where Tries is set, targets that were asked before are asked again when there is no other, after BackOff.
 	Tries int
-	// Statuses are answers after which another target is tried, such as 502 and 503: 400 to 599. The last one is passed on.
+	// Statuses are answers after which the request is sent again, such as 502 and 503: 400 to 599. The last one is passed on.
 	// Default none.
 	Statuses []int
 	// PerTry bounds the wait for the head of an answer in each try, if Timeouts.FirstByte is not less, and if Tries is more than
@@ -38,7 +39,7 @@ type Retry struct {
 	// negative on a route for 0.
 	MaxBody int64
 	// BackOff is how long the second try waits at least half of, and at most; each one after it twice as long, up to a second.
-	// The second waits for nothing where the first found no connection, or a dead one. Default 25 ms, negative for none.
+	// The second waits for nothing where the first met a dead kept connection, or found none and there is another target. Default 25 ms, negative for none.
 	BackOff time.Duration
 	// MaxRetryAfter is up to how long a try waits because the answer before it asked for that in Retry-After. An answer that asks
 	// for more is passed on. Default 1 s, negative: no such answer is waited for.
