@@ -38,6 +38,7 @@ type cause uint8
 const (
 	final    cause = iota // another would end likewise, or must not be made
 	refused               // the target's system refused the connection, which costs nobody anything
+	unnamed               // its name led to no address
 	unsent                // the target got nothing of the request
 	stale                 // it may have acted on it, but has most likely closed a kept connection before
 	unknown               // it may have acted on it
@@ -53,7 +54,9 @@ func causeOf(err error, bounded bool) cause {
 	switch e.Code {
 	case transport.ConnectRefused:
 		return refused
-	case transport.ConnectFailed, transport.ConnectTimeout, transport.DNSFailed, transport.TLSFailed:
+	case transport.DNSFailed:
+		return unnamed
+	case transport.ConnectFailed, transport.ConnectTimeout, transport.TLSFailed:
 		return unsent
 	case transport.StaleConnection:
 		return stale
@@ -147,7 +150,7 @@ func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, 
 		return 0, false
 	}
 	again := !r.up.pool.HasOther(append(slices.Clip(r.tried), t.member)) // a target that was asked before has to do
-	if again && why != stale && (r.Tries == 0 || !r.up.pool.HasOther(nil)) {
+	if again && why != stale && (why == unnamed || r.Tries == 0 || !r.up.pool.HasOther(nil)) {
 		return 0, false
 	}
 	wait := least

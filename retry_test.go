@@ -240,6 +240,25 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// A name that leads nowhere is not asked for again, but other targets are.
+func TestRetryOfNames(t *testing.T) {
+	t.Parallel()
+	for _, targets := range [][]balancer.Target{{{URL: "http://nowhere.test"}}, {{URL: "http://nowhere.test"}, {URL: "http://nor.test"}}} {
+		var dials atomic.Int64
+		up := retrying(t, gateway.UpstreamConfig{
+			Targets: targets, Retry: policy.Retry{Tries: 5}, Health: inTurn,
+			Dial: func(_ context.Context, _, address string) (net.Conn, error) {
+				dials.Add(1)
+				return nil, &net.DNSError{Err: "no such host", Name: address, IsNotFound: true}
+			},
+		})
+		w := httptest.NewRecorder()
+		up.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		require.GreaterOrEqual(t, w.Code, 502)
+		require.EqualValues(t, len(targets), dials.Load())
+	}
+}
+
 // An answer that broke off behind its head is the last word.
 func TestNoRetryOfHalfAnAnswer(t *testing.T) {
 	t.Parallel()

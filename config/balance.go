@@ -18,6 +18,9 @@ const (
 	hashPath            = "path"
 )
 
+// fewestSlots is how many slots there are at least, as in Kong.
+const fewestSlots = 1000
+
 // hashInput is a value of hash_on or hash_fallback, with the field that says more.
 type hashInput struct {
 	field, value string // hash_on: header
@@ -43,7 +46,7 @@ func hashInputOf(field, value, header, cookie, query, capture string) hashInput 
 		in.key = policy.ByPath()
 	case "header":
 		in.name, in.text = field+"_header", header
-		in.key = policy.ByHeader(header)
+		in.key = byField(header)
 	case "query_arg":
 		in.name, in.text = field+"_query_arg", query
 		in.key = policy.ByQuery(query)
@@ -55,6 +58,36 @@ func hashInputOf(field, value, header, cookie, query, capture string) hashInput 
 		in.key = policy.ByCookie(cookie)
 	}
 	return in
+}
+
+// byField is the key of a header field, by the name that Kong knows it by. What the gateway sets it sets later than this, and its
+// credentials have proven it.
+func byField(name string) policy.Key {
+	name = strings.ReplaceAll(name, "_", "-") // as in nginx
+	identity := func(of func(policy.Identity) string) policy.Key {
+		return policy.ByFunc("header:"+name, func(r *http.Request) string { return of(policy.ExchangeFrom(r.Context()).Identity()) }, policy.Authenticated)
+	}
+	consumer := func(of func(*policy.Consumer) string) policy.Key {
+		return identity(func(id policy.Identity) string {
+			if id.Consumer == nil {
+				return ""
+			}
+			return of(id.Consumer)
+		})
+	}
+	switch http.CanonicalHeaderKey(name) {
+	case "Host":
+		return policy.ByFunc("header:"+name, func(r *http.Request) string { return r.Host })
+	case "X-Consumer-Id":
+		return consumer(func(c *policy.Consumer) string { return c.ID })
+	case "X-Consumer-Username":
+		return consumer(func(c *policy.Consumer) string { return c.Username })
+	case "X-Consumer-Custom-Id":
+		return consumer(func(c *policy.Consumer) string { return c.CustomID })
+	case "X-Credential-Identifier":
+		return identity(func(id policy.Identity) string { return id.Credential })
+	}
+	return policy.ByHeader(name)
 }
 
 // balancing is how an upstream chooses among its targets, and what distinguishes that from other ways for a reload.
@@ -70,19 +103,22 @@ func (b *builder) balancingOf(up *upstream) balancing {
 		b.bad[up] = true
 		return balancing{}
 	}
+	if on.value != hashNone && up.Algorithm != algorithmHashing && up.Algorithm != algorithmRoundRobin {
+		b.warnf(up.node.get("hash_on"), "hash_on is without effect, as the algorithm is %s", up.Algorithm)
+	}
 	switch {
-	case on.value != hashNone: // which makes hashing of a round robin, as in Kong
 	case up.Algorithm == "least-connections":
 		return balancing{balancer.LeastConnections{}, up.Algorithm}
 	case up.Algorithm == "latency":
 		return balancing{balancer.PeakEWMA{}, up.Algorithm}
+	case on.value != hashNone: // which makes hashing of a round robin, as in Kong
 	case up.Algorithm == algorithmHashing:
 		b.warnf(up.node.get("algorithm"), "the algorithm is %s, and hash_on is none: requests go round", algorithmHashing)
 		fallthrough
 	default:
 		return balancing{balancer.RoundRobin{}, algorithmRoundRobin}
 	}
-	ring := balancer.Ring{Slots: up.Slots}
+	ring := balancer.Ring{Slots: max(up.Slots, fewestSlots)}
 	for _, in := range []hashInput{on, fallback} {
 		switch {
 		case in.value == hashNone:
@@ -110,7 +146,7 @@ func (b *builder) checkHashing(up *upstream, on, fallback hashInput) bool {
 		b.d.fail(n, problem)
 	}
 	for field, name := range map[string]string{"hash_on_header": up.HashOnHeader, "hash_fallback_header": up.HashFallbackHeader} {
-		if name != "" && policy.ByHeader(name).Err() != nil {
+		if name != "" && byField(name).Err() != nil {
 			bad(field, "is not a header name that can be hashed on")
 		}
 	}
@@ -132,11 +168,8 @@ func (b *builder) checkHashing(up *upstream, on, fallback hashInput) bool {
 		bad("hash_fallback", "has no hash_on to stand in for")
 	case on.value == hashCookie && fallback.value != hashNone:
 		bad("hash_fallback", "never comes: who has no cookie gets one")
-	case on.value != hashNone && on.value == fallback.value && http.CanonicalHeaderKey(on.text) == http.CanonicalHeaderKey(fallback.text):
+	case on.value != hashNone && on.value == fallback.value && (on.text == fallback.text || on.value == "header" && http.CanonicalHeaderKey(on.text) == http.CanonicalHeaderKey(fallback.text)):
 		bad("hash_fallback", "is the same as hash_on")
-	}
-	if on.value != hashNone && up.Algorithm != algorithmHashing && up.Algorithm != algorithmRoundRobin {
-		bad("algorithm", "does not look at hash_on; write consistent-hashing")
 	}
 	return good
 }

@@ -49,6 +49,11 @@ func TestHashOn(t *testing.T) {
 		with    func(i int) *http.Request
 		without bool // there are requests without the input
 	}{
+		"hash_on: header, hash_on_header: x_user": {func(i int) *http.Request { return request("/", "X-User", fmt.Sprint(i)) }, true},
+		"hash_on: header, hash_on_header: host":   {func(i int) *http.Request { return request(fmt.Sprintf("http://h%d.test/", i)) }, false},
+		"hash_on: query_arg, hash_on_query_arg: u, hash_fallback: query_arg, hash_fallback_query_arg: U": {
+			func(i int) *http.Request { return request(fmt.Sprintf("/?U=%d", i)) }, true,
+		},
 		"hash_on: header, hash_on_header: x-user":       {func(i int) *http.Request { return request("/", "X-User", fmt.Sprint(i)) }, true},
 		"hash_on: query_arg, hash_on_query_arg: u":      {func(i int) *http.Request { return request(fmt.Sprintf("/?u=%d", i)) }, true},
 		"hash_on: uri_capture, hash_on_uri_capture: id": {func(i int) *http.Request { return request(fmt.Sprintf("/users/%d", i)) }, true},
@@ -187,4 +192,80 @@ services: [{name: s, `+tt.service+` url: "`+service.URL+`", routes: [{name: r, p
 		require.Equal(t, tt.status, res.StatusCode, tt.service)
 		require.Equal(t, tt.got, got.Load(), tt.service)
 	}
+}
+
+// The same requests, spelled otherwise, go to the same target.
+func TestHashOnIsCanonical(t *testing.T) {
+	t.Parallel()
+	query, _ := balanced(t, "hash_on: query_arg, hash_on_query_arg: u")
+	header, _ := balanced(t, "hash_on: header, hash_on_header: x-user")
+	for i := range 20 {
+		first := text(t, gatewaytest.Do(query, httptest.NewRequest(http.MethodGet, fmt.Sprintf("/?u=a%d&u=b", i), nil)))
+		require.Equal(t, first, text(t, gatewaytest.Do(query, httptest.NewRequest(http.MethodGet, fmt.Sprintf("/?u=b&u=%%61%d", i), nil))))
+		one, two := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRequest(http.MethodGet, "/", nil)
+		one.Header["X-User"], two.Header["X-User"] = []string{fmt.Sprintf("a%d, b", i)}, []string{fmt.Sprintf("a%d", i), "b"}
+		require.Equal(t, text(t, gatewaytest.Do(header, one)), text(t, gatewaytest.Do(header, two)))
+	}
+}
+
+// What the gateway tells targets about the caller can be hashed on, and clients cannot choose it.
+func TestHashOnFieldsOfTheGateway(t *testing.T) {
+	t.Parallel()
+	var ups []*gatewaytest.Upstream
+	for _, name := range []string{"a", "b", "c"} {
+		up := gatewaytest.NewUpstream(name+".internal", gatewaytest.Respond(200, name))
+		t.Cleanup(func() { require.NoError(t, up.Close()) })
+		ups = append(ups, up)
+	}
+	for _, field := range []string{"X-Consumer-Username", "X-Consumer-ID", "X-Consumer-Custom-ID", "X-Credential-Identifier"} {
+		s, err := config.Load("kong.yml", strings.NewReader(`_format_version: "3.0"
+services: [{name: s, host: u, routes: [{name: r, paths: [/]}]}]
+plugins: [{name: key-auth, config: {key_names: [k]}}]
+consumers:
+- {username: a, custom_id: x, keyauth_credentials: [{key: k0}]}
+- {username: b, custom_id: y, keyauth_credentials: [{key: k1}]}
+- {username: c, custom_id: z, keyauth_credentials: [{key: k2}]}
+- {username: d, custom_id: zz, keyauth_credentials: [{key: k3}]}
+upstreams: [{name: u, hash_on: header, hash_on_header: `+field+`, targets: [{target: "a.internal:80"}, {target: "b.internal:80"}, {target: "c.internal:80"}]}]
+`), config.Options{Dial: gatewaytest.Dial(ups...)})
+		require.NoError(t, err)
+		gw, err := gateway.New(s.Gateway)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, gw.Shutdown(t.Context())) })
+		seen := map[string]bool{}
+		for key := range 4 {
+			got := map[string]bool{}
+			for i := range 6 {
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
+				r.Header.Set("K", fmt.Sprint("k", key))
+				r.Header.Set(field, fmt.Sprint(i))
+				target := text(t, gatewaytest.Do(gw, r))
+				got[target], seen[target] = true, true
+			}
+			require.Len(t, got, 1, field)
+		}
+		require.Greater(t, len(seen), 1, field)
+	}
+}
+
+// However few slots are asked for, each target has some, as in Kong; and an address is one target in all its spellings.
+func TestTargetsOfAnUpstream(t *testing.T) {
+	t.Parallel()
+	h, _ := balanced(t, "slots: 10, hash_on: query_arg, hash_on_query_arg: u")
+	count := map[string]int{}
+	for i := range 300 {
+		count[text(t, gatewaytest.Do(h, httptest.NewRequest(http.MethodGet, fmt.Sprintf("/?u=%d", i), nil)))]++
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		require.InDelta(t, 100, count[name], 40, name)
+	}
+	s, err := config.Load("kong.yml", strings.NewReader(`_format_version: "3.0"
+services: [{name: s, host: u, routes: [{name: r, paths: [/]}]}]
+upstreams: [{name: u, algorithm: latency, hash_on: consumer, targets: [{target: "[::1]:80"}, {target: "[0:0:0:0:0:0:0:1]:80", weight: 0}, {target: B.test}, {target: b.test, weight: 0}]}]
+`), config.Options{})
+	require.NoError(t, err)
+	require.Len(t, s.Warnings, 2)
+	require.Contains(t, strings.Join(s.Warnings, "\n"), "hash_on is without effect, as the algorithm is latency")
+	require.Contains(t, strings.Join(s.Warnings, "\n"), "no target of upstream \"u\" takes traffic", "the last one counts")
+	require.NoError(t, gateway.Must(gateway.New(s.Gateway)).Shutdown(t.Context()))
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -168,22 +167,11 @@ func (b *builder) buildServices() {
 	for _, up := range b.in.upstreams {
 		b.balancing[up] = b.balancingOf(up)
 		b.health[up] = b.healthOf(up)
-		for _, t := range up.Targets {
-			if _, err := balancer.NewPool(balancer.Config{Targets: targetsOf(&upstream{Targets: []*target{{Target: t.Target, Weight: 1}}}, "http")}); err != nil {
-				b.d.fail(t.node.get("target"), "is no host, or host and port")
-				b.bad[up] = true
-			}
-		}
+		b.checkHosts(up)
 	}
 	for _, s := range services {
 		b.checkTLS(s)
-		if !s.Enabled || !used[s] {
-			if _, err := balancer.NewPool(balancer.Config{Targets: []balancer.Target{{URL: s.scheme() + "://" + hostPort(s.Host, s.Port)}}}); err != nil {
-				b.problem(cmp.Or(s.node.get("host"), s.node), err)
-			}
-			continue
-		}
-		if b.bad[b.in.upstreamByName[s.Host]] {
+		if !b.checkHost(s) || !s.Enabled || !used[s] || b.bad[b.in.upstreamByName[s.Host]] {
 			continue
 		}
 		u, err := b.upstreamOf(s)
@@ -363,41 +351,6 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 	b.pools[at] = p
 	b.out.Gateway.Owns = append(b.out.Gateway.Owns, p)
 	return p, nil
-}
-
-func hostPort(host string, port int) string {
-	return net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port))
-}
-
-// splitPort is the other way round, and takes a host alone, too.
-func splitPort(s string) (host, port string) {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return strings.Trim(s, "[]"), ""
-	}
-	return host, port
-}
-
-// targetsOf lists the targets of an upstream for one scheme. The last one written under an address counts, as in Kong.
-func targetsOf(up *upstream, scheme string) []balancer.Target {
-	var targets []balancer.Target
-	at := map[string]int{}
-	for _, t := range up.Targets {
-		host, port := splitPort(t.Target)
-		port = cmp.Or(port, "8000")
-		weight := t.Weight
-		if weight == 0 {
-			weight = balancer.NoTraffic
-		}
-		target := balancer.Target{URL: scheme + "://" + net.JoinHostPort(host, port), Weight: weight}
-		if i, twice := at[target.URL]; twice {
-			targets[i] = target
-			continue
-		}
-		at[target.URL] = len(targets)
-		targets = append(targets, target)
-	}
-	return targets
 }
 
 func (b *builder) warnf(n *node, format string, args ...any) {

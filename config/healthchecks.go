@@ -347,9 +347,6 @@ func (b *builder) checkHealth(up *upstream) bool {
 			bad(at, "is no host, or host and port")
 		}
 	}
-	if c.made() && up.HostHead != "" && c.host() == "" && (healthcheck.HTTP{Host: up.HostHead}).Validate() != nil {
-		bad(up.node.get("host_header"), "is no host, or host and port")
-	}
 	return good
 }
 

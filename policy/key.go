@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -112,8 +113,8 @@ func ByClientAddress() Key {
 	}}
 }
 
-// ByHeader tells requests apart by a request header field. A repeated field counts as one with all its values, so that
-// a client cannot choose which one is looked at. An absent or empty field has no value. The name is a token, and not
+// ByHeader tells requests apart by a request header field. A repeated field counts as one with all its values, separated by
+// ", " (RFC 9110 section 5.3), so that a client cannot choose which one is looked at. An absent or empty field has no value. The name is a token, and not
 // Host, which net/http keeps elsewhere.
 func ByHeader(name string) Key {
 	if !canonical.Token(name) {
@@ -127,7 +128,7 @@ func ByHeader(name string) Key {
 		n := len(dst)
 		for i, v := range r.Header[name] {
 			if i > 0 {
-				dst = append(dst, 0)
+				dst = append(dst, ", "...)
 			}
 			dst = append(dst, v...)
 		}
@@ -146,8 +147,8 @@ func ByCookie(name string) Key {
 	}}
 }
 
-// ByQuery tells requests apart by a query parameter. One that is repeated counts with all its values, as in [ByHeader]. An
-// absent or empty parameter has no value; neither has one that is escaped wrongly.
+// ByQuery tells requests apart by a query parameter. One that is repeated counts with all its values, in whatever order they
+// come. An absent or empty parameter has no value; neither has one that is escaped wrongly.
 func ByQuery(name string) Key {
 	if name == "" {
 		return broken("query:", "ByQuery: %q is not a parameter's name; write the one in front of the =", name)
@@ -156,7 +157,7 @@ func ByQuery(name string) Key {
 		if r.URL == nil {
 			return dst, false
 		}
-		n, found := len(dst), false
+		n, found, more := len(dst), false, false
 		for query := r.URL.RawQuery; query != ""; {
 			var pair string
 			pair, query, _ = strings.Cut(query, "&")
@@ -166,7 +167,7 @@ func ByQuery(name string) Key {
 			}
 			at := len(dst)
 			if found {
-				dst = append(dst, 0)
+				dst, more = append(dst, 0), true
 			}
 			var ok bool
 			if dst, ok = appendUnescaped(dst, value); !ok {
@@ -174,6 +175,11 @@ func ByQuery(name string) Key {
 				continue
 			}
 			found = true
+		}
+		if more {
+			values := bytes.Split(bytes.Clone(dst[n:]), []byte{0})
+			slices.SortFunc(values, bytes.Compare)
+			dst = append(dst[:n], bytes.Join(values, []byte{0})...)
 		}
 		return dst, len(dst) > n
 	}}

@@ -228,6 +228,8 @@ func TestSRV(t *testing.T) {
 		{"a name that is not known", discovery.SRV{}, []*net.SRV{{Target: "none.test.", Port: 80}, {Target: "a.test.", Port: 80}}, "http://10.0.0.1:80 host=a.test:80 weight=1 priority=0 zone= socket=; "},
 		{"no name that is known", discovery.SRV{}, []*net.SRV{{Target: "none.test.", Port: 80}}, `error: discovery: addresses of "none.test": lookup none.test: no such host`},
 		{"no service", discovery.SRV{}, []*net.SRV{{Target: ".", Port: 80}, nil, {Target: "a.test", Port: 0}, {}}, ""},
+		{"no port of its own", discovery.SRV{URL: "http://users.test:8000"}, []*net.SRV{{Target: "a.test.", Weight: 1}, {Target: "a.test.", Port: 80, Weight: 2}}, "http://10.0.0.1:8000 host=users.test:8000 weight=1 priority=0 zone= socket=; http://10.0.0.1:80 host=users.test:8000 weight=2 priority=0 zone= socket=; "},
+		{"no port at all", discovery.SRV{URL: "http://users.test"}, []*net.SRV{{Target: "a.test."}}, ""},
 		{"nothing", discovery.SRV{}, nil, ""},
 	} {
 		t.Run(tt.about, func(t *testing.T) {

@@ -124,7 +124,7 @@ func (d DNS) ask(ctx context.Context, u *url.URL) ([]balancer.Target, error) {
 }
 
 // SRV makes targets of SRV records (RFC 2782): each says a name and a port, how often it is to be chosen, and when. The priority
-// becomes that of the target, the weight its weight, 0 as 1. A name with several addresses is as many targets of that weight.
+// becomes that of the target, the weight its weight, 0 as 1. The port 0 stands for that of URL; without one there is no target. A name with several addresses is as many targets of that weight.
 type SRV struct {
 	// Name is the name of the records, such as _http._tcp.users.internal.
 	Name string
@@ -196,11 +196,16 @@ func (s SRV) ask(ctx context.Context, service *url.URL) ([]balancer.Target, erro
 	var errs []error
 	seen := map[string]int{} // a URL to its place in targets
 	for _, record := range records[:min(len(records), maxAddresses)] {
-		if record == nil || record.Target == "" || record.Target == "." || record.Port == 0 { // "." says that there is no service
+		if record == nil || record.Target == "" || record.Target == "." { // which says that there is no service
 			continue
 		}
-		port := strconv.Itoa(int(record.Port))
-		u := service
+		u, port := service, strconv.Itoa(int(record.Port))
+		if record.Port == 0 {
+			if u == nil || u.Port() == "" {
+				continue
+			}
+			port = u.Port()
+		}
 		name := trimDot(record.Target)
 		if u == nil {
 			u = &url.URL{Scheme: "http", Host: net.JoinHostPort(name, port)}
