@@ -9,12 +9,13 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 )
 
-// Values of algorithm, hash_on and hash_fallback.
+// Values of algorithm, hash_on and hash_fallback; hashHeader is also one of limit_by.
 const (
 	algorithmRoundRobin = "round-robin"
 	algorithmHashing    = "consistent-hashing"
 	hashNone            = "none"
 	hashCookie          = "cookie"
+	hashHeader          = "header"
 	hashPath            = "path"
 )
 
@@ -44,7 +45,7 @@ func hashInputOf(field, value, header, cookie, query, capture string) hashInput 
 		in.key = policy.ByClientAddress()
 	case hashPath:
 		in.key = policy.ByPath()
-	case "header":
+	case hashHeader:
 		in.name, in.text = field+"_header", header
 		in.key = byField(header)
 	case "query_arg":
@@ -168,7 +169,7 @@ func (b *builder) checkHashing(up *upstream, on, fallback hashInput) bool {
 		bad("hash_fallback", "has no hash_on to stand in for")
 	case on.value == hashCookie && fallback.value != hashNone:
 		bad("hash_fallback", "never comes: who has no cookie gets one")
-	case on.value != hashNone && on.value == fallback.value && (on.text == fallback.text || on.value == "header" && http.CanonicalHeaderKey(on.text) == http.CanonicalHeaderKey(fallback.text)):
+	case on.value != hashNone && on.value == fallback.value && (on.text == fallback.text || on.value == hashHeader && http.CanonicalHeaderKey(on.text) == http.CanonicalHeaderKey(fallback.text)):
 		bad("hash_fallback", "is the same as hash_on")
 	}
 	return good

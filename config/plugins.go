@@ -160,9 +160,9 @@ func (r *rateLimiting) Check(c *Check) {
 		}
 	}
 	switch {
-	case r.LimitBy == "header" && r.HeaderName == "":
+	case r.LimitBy == hashHeader && r.HeaderName == "":
 		c.Failf("limit_by", "limit_by header needs a header_name")
-	case r.LimitBy == "header" && policy.ByHeader(r.HeaderName).Err() != nil:
+	case r.LimitBy == hashHeader && policy.ByHeader(r.HeaderName).Err() != nil:
 		c.Failf("header_name", "%q is not a header name; use letters, digits and hyphens, as in X-Tenant", r.HeaderName)
 	case r.LimitBy == "path" && r.Path == "":
 		c.Failf("limit_by", "limit_by path needs a path")
@@ -191,7 +191,7 @@ func (r *rateLimiting) Build(e *Env) (policy.Plugin, error) {
 		key = policy.ByConsumer().Or(policy.ByCredential()).Or(address)
 	case "credential":
 		key = policy.ByCredential().Or(address)
-	case "header":
+	case hashHeader:
 		key = policy.ByHeader(r.HeaderName).Or(address)
 	case "path":
 		path := r.Path
