@@ -28,6 +28,9 @@ func (s HealthState) String() string {
 	return "unknown"
 }
 
+// MarshalText writes what String returns, in JSON and elsewhere. The error is nil.
+func (s HealthState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // HealthChange is a change of the state of a target.
 type HealthChange struct {
 	// Target is the URL of the target, Number counts the changes in its pool, from 1.

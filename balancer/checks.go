@@ -186,7 +186,7 @@ func (k *checks) kindOf(err error) kind {
 	switch {
 	case errors.As(err, &answered):
 		return answer
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // a Unix socket that its server has removed
 		return k.Failures.counted(refused)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return timeouts

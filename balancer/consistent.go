@@ -30,6 +30,7 @@ type consistent struct {
 	loadFactor float64
 	seed       uint64
 	slots      int
+	fill       func(claimants []claimant, slots int) (owner, next []uint16)
 }
 
 func (c *consistent) check() error {
@@ -55,8 +56,8 @@ func (c *consistent) check() error {
 	return errors.Join(errs...)
 }
 
-// newTable returns a picker for a table that fill makes.
-func (c *consistent) newTable(members []*Member, fill func(claimants []claimant, slots int) (owner, next []uint16)) (Picker, error) {
+// newTable returns a picker for the table of these members.
+func (c *consistent) newTable(members []*Member) (Picker, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -64,24 +65,76 @@ func (c *consistent) newTable(members []*Member, fill func(claimants []claimant,
 	if err != nil {
 		return nil, err
 	}
-	t := &table{consistent: *c, members: members, missing: missing, weight: make([]float64, len(members))}
-	claimants := make([]claimant, len(members))
-	for i, m := range members {
-		w := float64(max(m.weight.Load(), 1))
-		t.weight[i] = w
-		t.sum += w
-		claimants[i] = claimant{id: hash(c.seed, []byte(m.key)), weight: w}
+	t := &table{consistent: *c, members: members, missing: missing, claimants: c.claimants(members)}
+	for i := range t.claimants {
+		t.sum += t.claimants[i].weight
 	}
 	if c.loadFactor != 0 {
 		members[0].home.counting.Store(true) // there is one at least
 	}
-	slots := c.slots
-	if slots == 0 {
-		slots = defaultSlots
-	}
-	t.slots, t.next = fill(claimants, slots)
+	filled, _ := members[0].home.tables.of(c, t.claimants)
+	t.slots, t.next = filled.owner, filled.next
 	t.scratch.New = func() any { return new([scratchSize]byte) }
 	return t, nil
+}
+
+// prepare implements tabular.
+func (c *consistent) prepare(members []*Member) bool {
+	_, made := members[0].home.tables.of(c, c.claimants(members))
+	return made
+}
+
+func (c *consistent) claimants(members []*Member) []claimant {
+	out := make([]claimant, len(members))
+	for i, m := range members {
+		out[i] = claimant{id: hash(c.seed, []byte(m.key)), weight: float64(max(m.weight.Load(), 1))}
+	}
+	return out
+}
+
+// tables are those that a pool has made last, so that a target that comes and goes costs nothing.
+type tables struct {
+	mu   sync.Mutex
+	last []*filled // the latest first
+}
+
+// keptTables is how many there are at most: with one target in and out, of two tiers or zones.
+const keptTables = 4
+
+// filled is a table, which nobody changes, and what it was made of.
+type filled struct {
+	name      string
+	size      int
+	claimants []claimant
+
+	owner []uint16 // of each slot, an index into claimants
+	next  []uint16 // who stands in; nil when nobody does in particular
+}
+
+// of returns the table of c for these claimants, and whether it was made for that.
+func (t *tables) of(c *consistent, claimants []claimant) (table *filled, made bool) {
+	size := c.slots
+	if size == 0 {
+		size = defaultSlots
+	}
+	t.mu.Lock()
+	for i, f := range t.last {
+		if f.name == c.name && f.size == size && slices.Equal(f.claimants, claimants) {
+			copy(t.last[1:], t.last[:i])
+			t.last[0] = f
+			t.mu.Unlock()
+			return f, false
+		}
+	}
+	t.mu.Unlock()
+	f := &filled{name: c.name, size: size, claimants: claimants}
+	f.owner, f.next = c.fill(claimants, size)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = slices.Insert(t.last, 0, f)
+	clear(t.last[min(len(t.last), keptTables):])
+	t.last = t.last[:min(len(t.last), keptTables)]
+	return f, true
 }
 
 // claimant is a member as it competes for slots. Nothing else about it counts, so that all gateways with the same targets
@@ -98,13 +151,13 @@ const scratchSize = 256
 type table struct {
 	consistent
 
-	members []*Member
-	weight  []float64
-	sum     float64
-	slots   []uint16 // indexes into members
-	next    []uint16 // who stands in; nil when nobody does in particular
-	missing Picker   // for requests without a key
-	scratch sync.Pool
+	members   []*Member
+	claimants []claimant // as many
+	sum       float64    // of their weights
+	slots     []uint16   // indexes into members
+	next      []uint16
+	missing   Picker // for requests without a key
+	scratch   sync.Pool
 }
 
 // Pick implements [Picker].
@@ -148,7 +201,7 @@ func (t *table) Pick(q Query) *Member {
 // full reports whether a member has its share, of what is in flight for each unit of weight, already.
 func (t *table) full(i int, bound float64) bool {
 	const rounding = 1e-9
-	return !math.IsInf(bound, 1) && float64(t.members[i].inFlight.Load()) >= math.Ceil(bound*t.weight[i]*(1-rounding))
+	return !math.IsInf(bound, 1) && float64(t.members[i].inFlight.Load()) >= math.Ceil(bound*t.claimants[i].weight*(1-rounding))
 }
 
 // keyOf implements keyed.

@@ -3,6 +3,7 @@ package balancer
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
@@ -39,6 +40,12 @@ func (c *Cookie) problems() []string {
 	}
 	if c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < time.Second {
 		bad("MaxAge %v: must be at least a second, or 0 for as long as the client is open", c.MaxAge)
+	}
+	switch name := strings.ToLower(c.Name); { // RFC 6265bis section 4.1.3; clients drop what does not keep to it
+	case strings.HasPrefix(name, "__host-") && (c.InsecureHTTP || c.Domain != "" || c.Path != "" && c.Path != "/"):
+		bad("Name %q: begins with __Host-, with which there can be no Domain, no Path but / and no InsecureHTTP", c.Name)
+	case strings.HasPrefix(name, "__secure-") && c.InsecureHTTP:
+		bad("Name %q: begins with __Secure-, with which there can be no InsecureHTTP", c.Name)
 	}
 	switch c.SameSite {
 	case 0, http.SameSiteDefaultMode, http.SameSiteLaxMode, http.SameSiteStrictMode:

@@ -86,6 +86,10 @@ func (c *Discovery) check() error {
 		}
 		return errors.Join(errs...)
 	}
+	if isNil(c.Source) {
+		bad("Source", "is a nil pointer; give a source, such as discovery.DNS")
+		return errors.Join(errs...)
+	}
 	if v, ok := c.Source.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
 			errs = append(errs, renamed("Discovery.Source", err))

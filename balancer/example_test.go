@@ -69,9 +69,9 @@ func ExampleHealth() {
 	// Output:
 	// http://a.test is ejected because of connect_refused
 	// 2 of 3 are healthy
-	// http://c.test
 	// http://b.test
 	// http://c.test
+	// http://b.test
 }
 
 // Targets change while traffic flows; those that stay keep their counters.

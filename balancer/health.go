@@ -136,7 +136,7 @@ type Active struct {
 // that returns.
 type Checker interface {
 	// Check asks a target whether it can take requests, and returns by the time ctx ends. Nil: it can. The error says why
-	// not: an [*AnswerError] counts as a failure of HTTP, [ErrInconclusive] not at all, what wraps syscall.ECONNREFUSED as
+	// not: an [*AnswerError] counts as a failure of HTTP, [ErrInconclusive] not at all, what wraps syscall.ECONNREFUSED or ENOENT as
 	// refused, what is a timeout as that, all else as TCP.
 	Check(ctx context.Context, c Check) error
 }
@@ -276,6 +276,11 @@ func (c *healthCheck) active(a *Active) {
 			c.bad("Active.Checker", "is nil, and other fields of Active are set; give a checker, such as healthcheck.HTTP{}")
 		}
 		a.Interval, a.UnhealthyInterval = -1, -1
+		return
+	}
+	if isNil(a.Checker) {
+		c.bad("Active.Checker", "is a nil pointer; give a checker, such as healthcheck.HTTP{}")
+		a.Checker = nil
 		return
 	}
 	if v, ok := a.Checker.(interface{ Validate() error }); ok {

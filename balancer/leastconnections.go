@@ -72,6 +72,32 @@ func (l *least) Pick(q Query) *Member {
 	return m
 }
 
+// resume implements resumer. Who was there before waits as long for its turn as it had to.
+func (l *least) resume(old Picker) {
+	before, ok := old.(*least)
+	if !ok {
+		return
+	}
+	turns := make(map[*Member]float64, len(before.members))
+	before.mu.Lock()
+	clock := before.clock
+	for i, m := range before.members {
+		turns[m] = before.seats[i].turn
+	}
+	before.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock = clock
+	for i, m := range l.members {
+		turn, ok := turns[m]
+		if !ok { // as one that has just had its share
+			turn = clock + 1/l.seats[i].weight
+		}
+		l.seats[i].turn = turn
+		l.play(int32(i)) // there are at most MaxTargets
+	}
+}
+
 // refresh looks at the load of a member again.
 func (l *least) refresh(i int32) {
 	m, at := l.members[i], &l.seats[i]

@@ -22,20 +22,22 @@ type Maglev struct {
 	Cookie     *Cookie
 	LoadFactor float64
 	Seed       uint64
-	// Slots is the size of the table, 10 to 4194304. Default 131101. With more slots shares are more exact and fewer keys move,
+	// Slots is as in Ring, but a table takes half the memory. With more slots shares are more exact and fewer keys move,
 	// for 50 to 200 ns a slot whenever the targets change.
 	Slots int
 }
 
 // NewPicker implements [Algorithm]. The error joins what is wrong with the parameters.
 func (m Maglev) NewPicker(members []*Member) (Picker, error) {
-	return m.common().newTable(members, takeTurns)
+	return m.common().newTable(members)
 }
+
+func (m Maglev) prepare(members []*Member) bool { return m.common().prepare(members) }
 
 func (m Maglev) check() error { return m.common().check() }
 
 func (m Maglev) common() *consistent {
-	return &consistent{name: "Maglev", key: m.Key, cookie: m.Cookie, loadFactor: m.LoadFactor, seed: m.Seed, slots: m.Slots}
+	return &consistent{name: "Maglev", key: m.Key, cookie: m.Cookie, loadFactor: m.LoadFactor, seed: m.Seed, slots: m.Slots, fill: takeTurns}
 }
 
 // taker is a claimant as it takes slots.

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehouse-go/gateway/internal/race"
+	"github.com/gatehouse-go/gateway/policy"
 )
 
 // competitors returns claimants of these weights.
@@ -127,5 +128,50 @@ func TestMaglevWeights(t *testing.T) {
 				require.Equal(t, int(table[s]), len(list)-1-int(other[s]), "the order of targets counts")
 			}
 		}
+	}
+}
+
+// A target that comes and goes has no table made for it each time, and few are kept.
+func TestTablesAreKept(t *testing.T) {
+	t.Parallel()
+	for _, a := range []Algorithm{Ring{Key: policy.ByHeader("Key"), Slots: 1000}, Maglev{Key: policy.ByHeader("Key"), Slots: 1000}, Sticky{
+		Cookie: Cookie{Name: "c"}, Secrets: [][]byte{make([]byte, 16)}, Algorithm: Ring{Key: policy.ByHeader("Key"), Slots: 1000},
+	}} {
+		var list []Target
+		for i := range 10 {
+			list = append(list, Target{URL: fmt.Sprintf("http://t%d.test", i)})
+		}
+		p, err := NewPool(Config{Targets: list, Algorithm: a})
+		require.NoError(t, err)
+		first := &p.home.tables.last[0].owner[0]
+		require.NoError(t, p.SetTargets(list[1:]))
+		require.NotSame(t, first, &p.home.tables.last[0].owner[0])
+		require.NoError(t, p.SetTargets(list))
+		require.Same(t, first, &p.home.tables.last[0].owner[0])
+		require.Len(t, p.home.tables.last, 2)
+		for i := range list {
+			require.NoError(t, p.SetTargets(slices.Delete(slices.Clone(list), i, i+1)))
+		}
+		require.Len(t, p.home.tables.last, keptTables)
+		list[3].Weight = 7 // is another table
+		require.NoError(t, p.SetTargets(list))
+		require.InDelta(t, 7, p.home.tables.last[0].claimants[3].weight, 0)
+
+		// While one goes, the table without it is made before anybody waits for it.
+		p.mu.Lock()
+		p.state.Load().members[0].record.ejected.Store(true)
+		p.mu.Unlock()
+		tabular, ok := p.tabular()
+		require.True(t, ok)
+		require.True(t, p.prepare(tabular))
+		require.False(t, p.prepare(tabular), "it is there")
+		require.Len(t, p.home.tables.last[0].claimants, 9)
+		p.mu.Lock()
+		p.refresh()
+		p.mu.Unlock()
+		p.remakeLater()
+		require.Len(t, p.home.tables.last[0].claimants, 9)
+		require.NoError(t, p.Close())
+		p.remakeLater()
 	}
 }

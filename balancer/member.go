@@ -3,6 +3,7 @@ package balancer
 import (
 	"cmp"
 	"errors"
+	"math"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -54,6 +55,7 @@ type home struct {
 	slowStart time.Duration
 	counting  atomic.Bool  // somebody wants to know
 	inFlight  atomic.Int64 // at all members together, since then
+	tables    tables
 
 	mu    sync.Mutex
 	empty chan struct{} // closed when a leaving member has nothing in flight any more; nil while nobody waits
@@ -86,6 +88,8 @@ type standing struct {
 
 func (p *Pool) newMember(t parsed) *Member {
 	m := &Member{target: t.target.URL, url: t.url, key: t.key, id: hash(0, []byte(t.key)), home: p.home}
+	m.record.was.since = p.home.since(time.Now())
+	m.record.mindsFrom = math.MinInt64 // requests that began before the pool count, too
 	if p.passive != nil && p.passive.FailureRate > 0 {
 		m.record.window = circuit.NewWindow(p.passive.Window)
 		m.record.minds.Store(true)
@@ -278,8 +282,8 @@ type MemberStatus struct {
 	TakenOut bool
 	// Draining: it was removed, gets no requests any more, and is listed until those in flight have ended.
 	Draining bool
-	// Health is what is known about its health, HealthReason why that changed last, as HealthChange.Reason, and HealthSince
-	// when; "" and the zero time while it has not.
+	// Health is what is known about its health, HealthReason why that changed last, as HealthChange.Reason, "" while it has not,
+	// and HealthSince since when it is so: since the target is in the pool, while it has not.
 	Health       HealthState
 	HealthReason string
 	HealthSince  time.Time
@@ -308,9 +312,7 @@ func (m *Member) status(at time.Duration) MemberStatus {
 	if p := m.place.Load(); p != nil {
 		s.Priority, s.Zone, s.Host = p.priority, p.zone, p.host
 	}
-	if was := m.record.was; was.reason != "" {
-		s.HealthReason, s.HealthSince = was.reason, m.home.at(was.since)
-	}
+	s.HealthReason, s.HealthSince = m.record.was.reason, m.home.at(m.record.was.since)
 	if m.record.ejected.Load() {
 		s.EjectedUntil = m.home.at(m.record.until)
 	}

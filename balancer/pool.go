@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -83,6 +84,7 @@ type Pool struct {
 type state struct {
 	members []*Member        // as configured
 	picker  Picker           // nil when none of them takes traffic
+	left    []*Member        // that have a weight, and were out when picker was made without them
 	gives   cookieGiver      // picker, if it has cookies to give; else nil
 	reach   map[string]reach // of the addresses that are not all there is to know
 
@@ -105,6 +107,9 @@ func NewPool(c Config) (*Pool, error) {
 		p.algorithm = RoundRobin{}
 	}
 	var problem error
+	if isNil(p.algorithm) {
+		problem, p.algorithm = &ConfigError{Field: "Algorithm", Problem: "is a nil pointer; leave it out for RoundRobin{}"}, RoundRobin{}
+	}
 	if a, ok := p.algorithm.(checker); ok {
 		if problem = a.check(); problem != nil {
 			problem, p.algorithm = algorithmProblem(problem), RoundRobin{} // to see what else is wrong
@@ -137,6 +142,15 @@ func NewPool(c Config) (*Pool, error) {
 	return p, nil
 }
 
+// isNil reports whether v is a nil pointer, map or function behind an interface.
+func isNil(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Func:
+		return r.IsNil()
+	}
+	return false
+}
+
 var errClosed = errors.New("balancer: pool is closed")
 
 // install makes a picker for the members of next, and lets it take the place of the state before. Those in fresh, and those that
@@ -150,6 +164,9 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 		m.out, out[i] = out[i], m.out
 		if m.weight.Load() > 0 {
 			active = append(active, m)
+			if m.out {
+				next.left = append(next.left, m)
+			}
 			if out[i] && !m.out && m.state() == Healthy && !slices.Contains(fresh, m) {
 				fresh = append(fresh, m)
 			}
@@ -158,8 +175,11 @@ func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 	fresh = available(fresh)
 	var picker Picker
 	if !overall.Refusing {
+		began := time.Now()
 		var err error
-		if picker, err = newPicker(p.algorithm, active, p.zone); err != nil {
+		picker, err = newPicker(p.algorithm, active, p.zone)
+		p.renewal.lasted(time.Since(began))
+		if err != nil {
 			for i, m := range next.members {
 				m.out = out[i]
 			}
@@ -293,7 +313,7 @@ func (p *Pool) Pick(q Query) (*Member, error) {
 	if p == nil {
 		return nil, ErrNoTarget
 	}
-	for {
+	for again := len(q.Tried) == 0; ; {
 		s := p.state.Load()
 		if s == nil || s.picker == nil {
 			return nil, ErrNoTarget
@@ -307,6 +327,13 @@ func (p *Pool) Pick(q Query) (*Member, error) {
 			m = s.picker.Pick(q)
 		}
 		if m == nil {
+			m = s.spare(q)
+		}
+		if m == nil {
+			if p.state.Load() != s || again { // one may have come back when another went, while they were looked at
+				again = false
+				continue
+			}
 			return nil, ErrNoTarget
 		}
 		if m.begin(); !m.leaving.Load() && !m.ousted.Load() {
@@ -318,6 +345,22 @@ func (p *Pool) Pick(q Query) (*Member, error) {
 			return nil, ErrNoTarget // a picker that keeps members it was not made for
 		}
 	}
+}
+
+// spare returns a member that is back, and of which the picker does not know yet: nil when there is none.
+func (s *state) spare(q Query) *Member {
+	var first *Member
+	turn := 0
+	if len(s.left) > 1 {
+		turn = int(s.turns.Add(1) % uint64(len(s.left)))
+	}
+	for i := range s.left {
+		m := s.left[(turn+i)%len(s.left)]
+		if m.weight.Load() > 0 && !q.Avoids(m) && (first == nil || m.placed().priority < first.placed().priority) {
+			first = m
+		}
+	}
+	return first
 }
 
 // hold draws by what slow start decides about a request.
@@ -346,7 +389,7 @@ func (p *Pool) Cookie(q Query, m *Member) *http.Cookie {
 
 // Done reports how the request for which m was picked has ended. m may have left the pool by then.
 func (p *Pool) Done(m *Member, o policy.Outcome) {
-	if m != nil {
+	if m != nil && m.home != nil {
 		m.end(o)
 		p.judge(m, &o)
 	}

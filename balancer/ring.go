@@ -24,8 +24,9 @@ type Ring struct {
 	// more, and the key's requests go to its next choice. At least 1, 1.25 is usual; with few requests in flight it then
 	// sends keys elsewhere often. 0 means no bound.
 	LoadFactor float64
-	// Slots is the size of the ring, 10 to 4194304. Default 131101: half a MiB, and about 15 ms to fill whenever the
-	// targets change.
+	// Slots is the size of the ring, 10 to 4194304: some hundred for each target, as one without a slot gets no keyed request.
+	// Default 131101: half a MiB, and about 30 ms to fill when the targets change. The last four tables are kept, so that one
+	// that goes and comes back costs nothing.
 	Slots int
 	// Seed goes into every hash. Gateways with one Seed agree; who does not know it cannot make keys that all belong to one
 	// target.
@@ -34,13 +35,15 @@ type Ring struct {
 
 // NewPicker implements [Algorithm]. The error joins what is wrong with the parameters.
 func (r Ring) NewPicker(members []*Member) (Picker, error) {
-	return r.common().newTable(members, claim)
+	return r.common().newTable(members)
 }
+
+func (r Ring) prepare(members []*Member) bool { return r.common().prepare(members) }
 
 func (r Ring) check() error { return r.common().check() }
 
 func (r Ring) common() *consistent {
-	return &consistent{name: "Ring", key: r.Key, cookie: r.Cookie, loadFactor: r.LoadFactor, seed: r.Seed, slots: r.Slots}
+	return &consistent{name: "Ring", key: r.Key, cookie: r.Cookie, loadFactor: r.LoadFactor, seed: r.Seed, slots: r.Slots, fill: claim}
 }
 
 // slot is who claimed a slot first and next, and when.

@@ -77,18 +77,48 @@ func (w *wheel) Pick(q Query) *Member {
 
 func (w *wheel) slot(n uint64) int { return int(w.slots[n%uint64(len(w.slots))]) }
 
-// resume implements resumer.
-func (w *wheel) resume(old Picker) { w.next.Store(turnOf(old)) }
+func (w *wheel) revolution() revolution {
+	return revolution{members: w.members, size: uint64(len(w.slots)), slot: w.slot, next: w.next.Load()}
+}
 
-// turnOf returns how far a round robin has come.
-func turnOf(p Picker) uint64 {
-	switch p := p.(type) {
-	case *wheel:
-		return p.next.Load()
-	case *stride:
-		return p.next.Load()
+// resume implements resumer.
+func (w *wheel) resume(old Picker) { w.next.Store(w.revolution().after(old)) }
+
+// revolution is a round robin, and how far it has come.
+type revolution struct {
+	members []*Member
+	size    uint64
+	slot    func(turn uint64) int // of members
+	next    uint64
+}
+
+// after returns the turn with which r goes on where an old picker stopped: at about the same place of the revolution, with the
+// member whose turn it was, or the next one that is still there.
+func (r revolution) after(old Picker) uint64 {
+	o, ok := old.(interface{ revolution() revolution })
+	if !ok {
+		return 0
 	}
-	return 0
+	before := o.revolution()
+	at := make(map[*Member]int, len(r.members))
+	for i, m := range r.members {
+		at[m] = i
+	}
+	who := -1
+	for range maxTurns {
+		if i, stays := at[before.members[before.slot(before.next)]]; stays {
+			who = i
+			break
+		}
+		before.next++
+	}
+	start := before.next % before.size * r.size / before.size // no overflow: sizes are at most 65535*65535
+	for i := range min(r.size, uint64(4*len(r.members)+maxTurns)) {
+		if r.slot(start+i) == who {
+			return start + i
+		}
+	}
+	return start
 }
 
 // nextAllowed goes on round for a member that the request may go to. The turns are used up, so that what would have fallen to
@@ -189,5 +219,9 @@ func (s *stride) Pick(q Query) *Member {
 	return nextAllowed(q, s.members, &s.next, s.slot)
 }
 
+func (s *stride) revolution() revolution {
+	return revolution{members: s.members, size: s.sum, slot: s.slot, next: s.next.Load()}
+}
+
 // resume implements resumer.
-func (s *stride) resume(old Picker) { s.next.Store(turnOf(old)) }
+func (s *stride) resume(old Picker) { s.next.Store(s.revolution().after(old)) }

@@ -17,6 +17,9 @@ func (p *Pool) SetTargets(targets []Target) error {
 	if err != nil {
 		return err
 	}
+	if p == nil {
+		return errClosed
+	}
 	_, err = p.replace(list)
 	return err
 }

@@ -124,7 +124,7 @@ func (b *builder) balancingOf(up *upstream) balancing {
 		switch {
 		case in.value == hashNone:
 		case in.value == hashCookie:
-			ring.Cookie = &balancer.Cookie{Name: in.text, Path: up.HashOnCookiePath, InsecureHTTP: true}
+			ring.Cookie = &balancer.Cookie{Name: in.text, Path: up.HashOnCookiePath, InsecureHTTP: !strings.HasPrefix(in.text, "__")}
 		case ring.Key.Of == nil:
 			ring.Key = in.key
 		default:

@@ -177,12 +177,30 @@ func ByQuery(name string) Key {
 			found = true
 		}
 		if more {
-			values := bytes.Split(bytes.Clone(dst[n:]), []byte{0})
-			slices.SortFunc(values, bytes.Compare)
-			dst = append(dst[:n], bytes.Join(values, []byte{0})...)
+			dst = sorted(dst, n)
 		}
 		return dst, len(dst) > n
 	}}
+}
+
+// sorted sorts the values in dst from n on, which have a zero byte between them.
+func sorted(dst []byte, n int) []byte {
+	var room [8][]byte // more than that are rare
+	values := room[:0]
+	for rest, more := dst[n:], true; more; {
+		var v []byte
+		v, rest, more = bytes.Cut(rest, []byte{0})
+		values = append(values, v)
+	}
+	slices.SortFunc(values, bytes.Compare)
+	end := len(dst)
+	for i, v := range values {
+		if i > 0 {
+			dst = append(dst, 0)
+		}
+		dst = append(dst, v...) // values stay where they are, also when dst moves
+	}
+	return append(dst[:n], dst[end:]...)
 }
 
 // ByPathValue tells requests apart by a parameter of the path that their route has, such as :id: what

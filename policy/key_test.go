@@ -123,7 +123,7 @@ func TestKeysAllocateNothing(t *testing.T) {
 	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
-	x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/a?x=1", nil))
+	x, r := policy.Ensure(httptest.NewRequest(http.MethodGet, "/a?x=1&y=2&y=1", nil))
 	x.SetIdentity(policy.Identity{Consumer: &policy.Consumer{ID: "42"}, Kind: "jwt", Credential: "kid"})
 	x.SetRoute("users", "/a", "/a")
 	r.Header["X-Tenant"] = []string{"a"}
@@ -132,7 +132,7 @@ func TestKeysAllocateNothing(t *testing.T) {
 	dst := make([]byte, 0, 128)
 	for _, key := range []policy.Key{
 		policy.ByConsumer(), policy.ByCredential(), policy.ByClientAddress(), policy.ByHeader("X-Tenant"), policy.ByCookie("s"), policy.ByPath(),
-		policy.ByRoute(), policy.ByQuery("x"), policy.ByPathValue("id"), policy.ByQuery("none").Or(policy.ByCookie("s")),
+		policy.ByRoute(), policy.ByQuery("x"), policy.ByQuery("y"), policy.ByPathValue("id"), policy.ByQuery("none").Or(policy.ByCookie("s")),
 	} {
 		_, ok := key.Of(dst, r)
 		require.True(t, ok, key.Name)

@@ -123,7 +123,7 @@ func dialCode(ctx context.Context, err error) string {
 		return Closed // dialling is not ended by the exchange that asked for it
 	case errors.As(err, &dns):
 		return DNSFailed
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // a Unix socket that its server has removed
 		return ConnectRefused
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return ConnectTimeout
