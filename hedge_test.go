@@ -131,7 +131,7 @@ func TestHedgeBudget(t *testing.T) {
 	require.LessOrEqual(t, got.Load(), int64(330))
 	require.Greater(t, got.Load(), int64(310), "and the budget is used")
 	_, err := gateway.NewUpstream(gateway.UpstreamConfig{Name: "up", Targets: targets, HedgeBudget: gateway.RetryBudget{Share: 2}})
-	require.EqualError(t, err, "gateway: UpstreamConfig.HedgeBudget.Share 2 is more than 1; it is a share of the requests, such as 0.1")
+	require.EqualError(t, err, "gateway: UpstreamConfig.HedgeBudget.Share 2 is no share of the requests, or more than all; 0.1 is usual")
 }
 
 // What goes wrong in a try stays with its request.

@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-go/gateway/balancer"
@@ -16,8 +19,14 @@ import (
 	"github.com/gatehouse-go/gateway/policy"
 )
 
+// mostWait bounds what can be waited for.
+const mostWait = time.Hour
+
 // checkRetry reports what is wrong with r, which errors call by that name.
 func checkRetry(name string, r policy.Retry) []error {
+	methods := []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect,
+	}
 	var errs []error
 	for i, s := range r.Statuses {
 		if s < http.StatusBadRequest || s > 599 {
@@ -25,8 +34,16 @@ func checkRetry(name string, r policy.Retry) []error {
 		}
 	}
 	for i, m := range r.Methods {
-		if !canonical.Token(m) {
+		if !canonical.Token(m) || m != strings.ToUpper(m) && slices.Contains(methods, strings.ToUpper(m)) {
 			errs = append(errs, fmt.Errorf("%s.Methods[%d] %q is no method; write it in capitals, such as POST", name, i, m))
+		}
+	}
+	for _, d := range []struct {
+		field string
+		d     time.Duration
+	}{{"PerTry", r.PerTry}, {"BackOff", r.BackOff}, {"MaxRetryAfter", r.MaxRetryAfter}, {"Hedge", r.Hedge}} {
+		if d.d > mostWait {
+			errs = append(errs, fmt.Errorf("%s.%s %v is more than %v, for which no client waits", name, d.field, d.d, mostWait))
 		}
 	}
 	return errs
@@ -36,13 +53,14 @@ func checkRetry(name string, r policy.Retry) []error {
 type cause uint8
 
 const (
-	final    cause = iota // another would end likewise, or must not be made
-	refused               // the target's system refused the connection, which costs nobody anything
-	unnamed               // its name led to no address
-	unsent                // the target got nothing of the request
-	stale                 // it may have acted on it, but has most likely closed a kept connection before
-	unknown               // it may have acted on it
-	answered              // it has answered so
+	final       cause = iota // another would end likewise, or must not be made
+	refused                  // the target's system refused the connection, which costs nobody anything
+	unnamed                  // its name led to no address
+	unprocessed              // the target says that it has not acted on it
+	unsent                   // the target got nothing of the request
+	stale                    // it may have acted on it, but has most likely closed a kept connection before
+	unknown                  // it may have acted on it
+	answered                 // it has answered so
 )
 
 // causeOf says why a try failed with err. Bounded says that the bound of a single try was the shortest.
@@ -59,6 +77,9 @@ func causeOf(err error, bounded bool) cause {
 	case transport.ConnectFailed, transport.ConnectTimeout, transport.TLSFailed:
 		return unsent
 	case transport.StaleConnection:
+		if e.Unprocessed {
+			return unprocessed
+		}
 		return stale
 	case transport.ConnectionReset:
 		return unknown
@@ -78,6 +99,7 @@ type repeats struct {
 	call     *proxy.Call
 	tries    int  // how many there may be
 	made     int  // how many there were
+	stale    int  // how many of them met a dead connection
 	bounded  bool // Retry.PerTry is the bound
 	deadline time.Time
 	tried    []*balancer.Member // since all were tried, if they were
@@ -96,6 +118,7 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 	if d := more.PerTry; d > 0 && more.tries > 1 && (limits.FirstByte <= 0 || d <= limits.FirstByte) {
 		limits.FirstByte, more.bounded = d, true
 	}
+	limits.Again = more.tries > 1 && more.Repeats(c.In)
 	t := newTry(u, c, limits, more)
 	if more.tries > 1 {
 		u.budget.request(t.Start)
@@ -121,10 +144,13 @@ func (u *Upstream) attempt(w http.ResponseWriter, c *proxy.Call) (*try, result) 
 		case !ok:
 			return t, end
 		case u.pause(c, wait):
+		case errors.Is(c.In.Context().Err(), context.Canceled):
+			return t, result{}
 		case end.refusal != nil:
 			return t, end
 		case c.In.Context().Err() != nil: // what the target had answered is gone
-			return t, result{}
+			e, _ := c.Failure(&transport.Error{Code: transport.TotalLimit, Err: c.In.Context().Err()})
+			return t, result{refusal: e}
 		default:
 			return t, result{refusal: proxy.Unavailable(transport.Closed, errClosed)}
 		}
@@ -144,17 +170,32 @@ func (r *repeats) answerBy() time.Time {
 	return by
 }
 
+// mostStale is how many kept connections a request may find dead beside its tries: more than are kept by default.
+const mostStale = 80
+
 // after reports whether another try is made, and how long it waits: not less than least.
 func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, bool) {
-	if r.made >= r.tries || why == final || !r.call.Repeatable() || why > unsent && !r.Repeats(r.call.In) {
+	if t.Number > 1 && why != stale {
+		r.up.budget.wasted()
+	}
+	if why == final || r.tries == 1 || !r.call.Repeatable() || why > unsent && !r.Repeats(r.call.In) {
+		return 0, false
+	}
+	if why == stale && r.stale < mostStale { // which says nothing about the target
+		r.stale++
+		r.tries++
+		r.up.budget.spend()
+		return 0, true
+	}
+	if r.made >= r.tries {
 		return 0, false
 	}
 	again := !r.up.pool.HasOther(append(slices.Clip(r.tried), t.member)) // a target that was asked before has to do
-	if again && why != stale && (why == unnamed || r.Tries == 0 || !r.up.pool.HasOther(nil)) {
+	if again && why != unprocessed && (why == unnamed || r.Tries == 0 || !r.up.pool.HasOther(nil)) {
 		return 0, false
 	}
 	wait := least
-	if why > stale || t.Number > 1 || again && why != stale {
+	if why > stale || t.Number > 1 || again {
 		wait = max(least, r.backOff(t.Number))
 	}
 	now := time.Now()
@@ -177,7 +218,12 @@ func (r *repeats) backOff(number int) time.Duration {
 	if d < 0 {
 		return 0
 	}
-	d = min(d<<min(number-1, 16), max(mostBackOff, d))
+	for range number - 1 {
+		if d >= mostBackOff {
+			break
+		}
+		d = min(2*d, mostBackOff)
+	}
 	return d/2 + rand.N(d/2+1) //nolint:gosec // G404: nothing depends on its being a secret
 }
 
@@ -199,8 +245,8 @@ func retryAfter(res *transport.Answer, now time.Time) time.Duration {
 	if len(lines) != 1 {
 		return 0
 	}
-	if n, err := strconv.ParseUint(lines[0], 10, 31); err == nil {
-		return time.Duration(n) * time.Second
+	if n, err := strconv.ParseUint(lines[0], 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(n, math.MaxInt32)) * time.Second
 	}
 	if at, err := http.ParseTime(lines[0]); err == nil {
 		return max(at.Sub(now), 0)

@@ -80,6 +80,8 @@ func (b *mishap) serve(how string) func(*net.TCPConn, *bufio.Reader) {
 				_, _ = io.WriteString(c, "HTTP/1.1 "+how+" X\r\nContent-Length: 4\r\n\r\nfail")
 			case "503 in a moment":
 				_, _ = io.WriteString(c, "HTTP/1.1 503 X\r\nRetry-After: 0\r\nContent-Length: 4\r\n\r\nfail")
+			case "503 for ever":
+				_, _ = io.WriteString(c, "HTTP/1.1 503 X\r\nRetry-After: 99999999999999999999\r\nContent-Length: 4\r\n\r\nfail")
 			case "503 later":
 				_, _ = io.WriteString(c, "HTTP/1.1 503 X\r\nRetry-After: 3600\r\nContent-Length: 4\r\n\r\nfail")
 			default:
@@ -195,6 +197,7 @@ func TestRetries(t *testing.T) {
 		{"404, which is not", []string{"404", ""}, policy.Retry{Statuses: []int{502, 503}}, get(), 404, "fail", []int64{1, 0}},
 		{"503, after which one waits", []string{"503 in a moment", ""}, policy.Retry{Statuses: []int{503}}, get(), 200, "GET ", []int64{1, 1}},
 		{"503, after which one would wait too long", []string{"503 later", ""}, policy.Retry{Statuses: []int{503}}, get(), 503, "fail", []int64{1, 0}},
+		{"503, after which one would wait for ever", []string{"503 for ever", ""}, policy.Retry{Statuses: []int{503}}, get(), 503, "fail", []int64{1, 0}},
 		{"503, after which one does not wait", []string{"503 in a moment", ""}, policy.Retry{Statuses: []int{503}, MaxRetryAfter: -1}, get(), 200, "GET ", []int64{1, 1}},
 		{"a slow one", []string{"stall", ""}, policy.Retry{PerTry: 50 * time.Millisecond}, get(), 200, "GET ", []int64{1, 1}},
 		{"slow ones", []string{"stall", "stall"}, policy.Retry{PerTry: 50 * time.Millisecond}, get(), 504, "", []int64{1, 1}},
@@ -435,9 +438,16 @@ func TestRetryConfig(t *testing.T) {
 		"gateway: UpstreamConfig.Retry.Statuses[2] 600 is no failure; list statuses from 400 to 599, such as 502\n"+
 		"gateway: UpstreamConfig.Retry.Methods[1] \"a b\" is no method; write it in capitals, such as POST\n"+
 		"gateway: UpstreamConfig.Retry.Methods[2] \"\" is no method; write it in capitals, such as POST\n"+
-		"gateway: UpstreamConfig.RetryBudget.Share 1.1 is more than 1; it is a share of the requests, such as 0.2")
-	_, err = gateway.NewUpstream(gateway.UpstreamConfig{Name: "up", Targets: []balancer.Target{{URL: "http://a.test"}}, RetryBudget: gateway.RetryBudget{Share: math.NaN()}})
-	require.ErrorContains(t, err, "RetryBudget.Share NaN")
+		"gateway: UpstreamConfig.RetryBudget.Share 1.1 is no share of the requests, or more than all; 0.2 is usual")
+	_, err = gateway.NewUpstream(gateway.UpstreamConfig{
+		Name: "up", Targets: []balancer.Target{{URL: "http://a.test"}}, RetryBudget: gateway.RetryBudget{Share: math.NaN()},
+		Retry: policy.Retry{Methods: []string{"post"}, PerTry: 2 * time.Hour, BackOff: math.MaxInt64, Hedge: 24 * time.Hour},
+	})
+	require.EqualError(t, err, "gateway: UpstreamConfig.Retry.Methods[0] \"post\" is no method; write it in capitals, such as POST\n"+
+		"gateway: UpstreamConfig.Retry.PerTry 2h0m0s is more than 1h0m0s, for which no client waits\n"+
+		"gateway: UpstreamConfig.Retry.BackOff 2562047h47m16.854775807s is more than 1h0m0s, for which no client waits\n"+
+		"gateway: UpstreamConfig.Retry.Hedge 24h0m0s is more than 1h0m0s, for which no client waits\n"+
+		"gateway: UpstreamConfig.RetryBudget.Share NaN is no share of the requests, or more than all; 0.2 is usual")
 	_, err = gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: http.NotFoundHandler(), Forward: gateway.Forward{Retry: retry}}}})
 	require.ErrorContains(t, err, `route "r": Forward.Retry.Statuses[1] 200`)
 }
@@ -495,5 +505,9 @@ func TestTimeoutHeader(t *testing.T) {
 	for _, name := range []string{"a b", "Connection", "X-Forwarded-For", "x_consumer_id", "Content-Length"} {
 		_, err := gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: http.NotFoundHandler(), Forward: gateway.Forward{TimeoutHeader: name}}}})
 		require.ErrorContains(t, err, fmt.Sprintf("route \"r\": Forward.TimeoutHeader %q is no name", name))
+	}
+	for _, name := range []string{"Expect", "authorization", "Cookie"} {
+		_, err := gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "r", Handler: http.NotFoundHandler(), Forward: gateway.Forward{TimeoutHeader: name}}}})
+		require.ErrorContains(t, err, fmt.Sprintf("route \"r\": Forward.TimeoutHeader %q is a field with a meaning of its own", name))
 	}
 }

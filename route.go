@@ -143,9 +143,19 @@ func (rt Route) checkForward(bad func(format string, args ...any)) {
 			bad("Forward.Upgrade.Protocols[%d] %q is no protocol to switch to; write its name, such as \"websocket\" (HTTP/2 is spoken without that)", i, p)
 		}
 	}
-	if name := rt.Forward.TimeoutHeader; name != "" && !proxy.FreeField(name) {
+	switch name := rt.Forward.TimeoutHeader; {
+	case name == "":
+	case !proxy.FreeField(name):
 		bad("Forward.TimeoutHeader %q is no name of a field, or one of those that the gateway sets by itself", name)
+	case slices.Contains(meaningful, http.CanonicalHeaderKey(name)):
+		bad("Forward.TimeoutHeader %q is a field with a meaning of its own; use one such as X-Request-Timeout-Ms", name)
 	}
+}
+
+// meaningful are fields of requests that say something else than how long there is, and that clients or targets go by.
+var meaningful = []string{
+	"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Content-Encoding", "Content-Range", "Content-Type", "Cookie", "Date", "Expect", "Host",
+	"Idempotency-Key", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Origin", "Range", "Referer", "User-Agent",
 }
 
 // compile checks rt and composes its handler; label is what errors call it, outer are the plugins of the Config.

@@ -310,10 +310,10 @@ func (c *UpstreamConfig) check() []error {
 	}
 	errs = append(errs, checkRetry("gateway: UpstreamConfig.Retry", c.Retry)...)
 	if s := c.RetryBudget.Share; s > 1 || s != s {
-		bad("RetryBudget.Share %v is more than 1; it is a share of the requests, such as 0.2", s)
+		bad("RetryBudget.Share %v is no share of the requests, or more than all; 0.2 is usual", s)
 	}
 	if s := c.HedgeBudget.Share; s > 1 || s != s {
-		bad("HedgeBudget.Share %v is more than 1; it is a share of the requests, such as 0.1", s)
+		bad("HedgeBudget.Share %v is no share of the requests, or more than all; 0.1 is usual", s)
 	}
 	if c.MaxResponseHeaderBytes < 0 {
 		bad("MaxResponseHeaderBytes %d is negative; 0 means %d", c.MaxResponseHeaderBytes, transport.DefaultMaxHeaderBytes)

@@ -5,8 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"sync"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 

@@ -19,10 +19,12 @@ import (
 //
 // Each field that is set on a route replaces that of the upstream.
 type Retry struct {
-	// Tries is how many tries there may be, the first included; 1 or negative: no more than one. Default 3, each at another
+	// Tries is how many tries there may be, the first included, beside those that met a dead kept connection; 1 or negative: no more
+	// than one. Default 3, each at another
 	// target. Where Tries is set, targets that were asked before are asked again when there is no other, after BackOff.
 	Tries int
-	// Statuses are answers after which the request is sent again, such as 502 and 503: 400 to 599. The last one is passed on.
+	// Statuses are answers after which the request is sent again, such as 502 and 503: 400 to 599. The last one is passed on, unless there
+	// is no target any more behind it.
 	// Default none.
 	Statuses []int
 	// PerTry bounds the wait for the head of an answer in each try, if Timeouts.FirstByte is not less, and if Tries is more than
@@ -38,7 +40,7 @@ type Retry struct {
 	// all of it; a longer one is passed on as it comes, and repeated only as long as nothing of it has been read. Default 0,
 	// negative on a route for 0.
 	MaxBody int64
-	// BackOff is how long the second try waits at least half of, and at most; each one after it twice as long, up to a second.
+	// BackOff is how long the second try waits at least half of, and at most; each one after it twice as long, up to a second, or BackOff if that is more.
 	// The second waits for nothing where the first met a dead kept connection, or found none and there is another target. Default 25 ms, negative for none.
 	BackOff time.Duration
 	// MaxRetryAfter is up to how long a try waits because the answer before it asked for that in Retry-After. An answer that asks

@@ -54,7 +54,8 @@ type attempt struct {
 	isDone  bool
 	conn    *http1    // nil before there is one, and for HTTP/2
 	got     time.Time // when conn was there
-	reused  bool      // it was used before
+	reused  bool      // it was used before, and nobody else uses it
+	http2   bool
 
 	touched   bool  // the upload has been read from: it cannot be sent again
 	uploading bool  // the upload is being read: it is the client that is waited for
@@ -236,6 +237,10 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 		if a.upload != nil {
 			c.serve(a)
 		}
+	} else {
+		a.mu.Lock()
+		a.http2, a.reused = true, info.Reused && info.WasIdle
+		a.mu.Unlock()
 	}
 	a.wait(answering)
 }
@@ -378,17 +383,31 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 	}
 	var known *Error
 	switch {
+	case a.unprocessed(err):
+		return &Error{Code: StaleConnection, Err: err, Unprocessed: true}
 	case errors.As(err, &known):
 		return known
 	case !validHeader(sent):
 		return &Error{Code: InvalidRequest, Err: err}
-	case err.Error() == "http: server closed idle connection", errors.Is(err, io.EOF) && a.wasReused(): // net/http does not export the former
+	case err.Error() == "http: server closed idle connection", a.wasReused() && isReset(err): // net/http does not export the former
 		return &Error{Code: StaleConnection, Err: err}
 	case isReset(err) || a.wasCut(): // then err is that of the request body
 		return &Error{Code: ConnectionReset, Err: err}
 	default:
 		return &Error{Code: InvalidResponse, Err: err}
 	}
+}
+
+// unprocessed reports whether the target said in HTTP/2 that it has not acted on the request, and net/http would repeat it but
+// for its body, or has done so to no avail. It exports none of these errors.
+func (a *attempt) unprocessed(err error) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.http2 {
+		return false
+	}
+	text := err.Error()
+	return errors.Is(err, errTouched) || strings.Contains(text, "REFUSED_STREAM") || strings.Contains(text, "graceful shutdown GOAWAY")
 }
 
 func (a *attempt) wasReused() bool {

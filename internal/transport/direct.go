@@ -20,8 +20,8 @@ import (
 // An answer, its header, its body and its trailers belong to one goroutine, and to nobody once the body was closed: the next
 // exchange on the connection reuses them. Values of fields may be kept.
 //
-// A request is sent again as by a Standard: over another connection when a kept one turns out to be dead before the first
-// byte of an answer, and then only with a method that is safe and without a body.
+// A request is sent again, over another connection and at last over a new one, when a kept one turns out to be dead before the
+// first byte of an answer: without a body, and with a method that is safe, as by a Standard, or where Limits.Again allows it.
 type Direct struct {
 	std       *Standard
 	dialer    func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -162,7 +162,8 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 		if failed.Err == errUnfit { //nolint:errorlint // the very value: nothing was sent
 			continue
 		}
-		if failed.Code == StaleConnection && stale && try < maxStale && body == nil && isSafe(out.Method) && out.Context().Err() == nil {
+		again := body == nil && (l.Again || isSafe(out.Method))
+		if failed.Code == StaleConnection && stale && try < maxStale && again && out.Context().Err() == nil {
 			try++
 			continue
 		}

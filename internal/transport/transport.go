@@ -38,6 +38,8 @@ type Limits struct {
 	Deadline time.Time
 	// Start is when the exchange begins, which spares a look at the clock. Zero means that nobody has looked.
 	Start time.Time
+	// Again: without a body the request may be sent twice. A [Direct] does so when a kept connection turned out to be dead.
+	Again bool
 	// Receiver is told what the answer itself does not say. Nil is told nothing.
 	Receiver Receiver
 }
@@ -79,6 +81,8 @@ type Error struct {
 	Code string
 	// Err is the cause, for logs: it may hold addresses and bytes of the target. It is never nil.
 	Err error
+	// Unprocessed: the target says that it has not acted on the request (RFC 9113 section 8.7). The code is StaleConnection.
+	Unprocessed bool
 }
 
 // Error implements error.
