@@ -407,7 +407,8 @@ func (a *attempt) unprocessed(err error) bool {
 		return false
 	}
 	text := err.Error()
-	return errors.Is(err, errTouched) || strings.Contains(text, "REFUSED_STREAM") || strings.Contains(text, "graceful shutdown GOAWAY")
+	return errors.Is(err, errTouched) || text == "http2: Transport received Server's graceful shutdown GOAWAY" ||
+		strings.HasPrefix(text, "stream error: ") && strings.Contains(text, "; REFUSED_STREAM")
 }
 
 func (a *attempt) wasReused() bool {
