@@ -100,6 +100,7 @@ type repeats struct {
 	tries    int  // how many there may be
 	made     int  // how many there were
 	stale    int  // how many of them met a dead connection
+	fresh    bool // the next one has a new connection
 	bounded  bool // Retry.PerTry is the bound
 	deadline time.Time
 	tried    []*balancer.Member // since all were tried, if they were
@@ -170,8 +171,9 @@ func (r *repeats) answerBy() time.Time {
 	return by
 }
 
-// mostStale is how many kept connections a request may find dead beside its tries: more than are kept by default.
-const mostStale = 80
+// mostStale is how many connections a request may find dead beside its tries. The one behind the first is new, but in HTTP/2, whose
+// connections that have ended are not kept.
+const mostStale = 3
 
 // after reports whether another try is made, and how long it waits: not less than least.
 func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, bool) {
@@ -185,6 +187,8 @@ func (r *repeats) after(t *try, why cause, least time.Duration) (time.Duration, 
 		r.stale++
 		r.tries++
 		r.up.budget.spend()
+		var e *transport.Error
+		r.fresh = errors.As(t.Err, &e) && e.HTTP1
 		return 0, true
 	}
 	if r.made >= r.tries {

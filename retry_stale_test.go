@@ -155,6 +155,7 @@ func TestEndsOfHTTP2Connections(t *testing.T) {
 		"close":   nil,
 		"goaway":  func(uint32) []byte { return h2Frame(goAway, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0) },
 		"refused": func(stream uint32) []byte { return h2Frame(reset, 0, stream, 0, 0, 0, 7) },
+		"failed":  func(stream uint32) []byte { return h2Frame(reset, 0, stream, 0, 0, 0, 2) }, // an exchange, and not the connection
 	}
 	for _, tt := range []struct {
 		method, body string
@@ -176,6 +177,9 @@ func TestEndsOfHTTP2Connections(t *testing.T) {
 				if s := tt.status[how]; s != 0 {
 					want = s
 				}
+				if how == "failed" {
+					want = 502
+				}
 				if tt.method == http.MethodPost && tt.body != "" && tt.retry.Methods == nil {
 					want = 502 // its body was not kept
 				}
@@ -190,6 +194,100 @@ func TestEndsOfHTTP2Connections(t *testing.T) {
 				}
 				require.Equal(t, balancer.Healthy, up.Status().Targets[0].Health)
 			})
+		}
+	}
+}
+
+// A target that resets every stream is asked a few times at most, whatever net/http makes of the code; and it is to blame.
+func TestStreamsThatAreReset(t *testing.T) {
+	t.Parallel()
+	for code, most := range map[byte]map[string]int64{
+		1: {http.MethodGet: 4, http.MethodDelete: 4, http.MethodPost: 2}, // PROTOCOL_ERROR, which net/http takes for a reason to try anew
+		2: {http.MethodGet: 1, http.MethodDelete: 1, http.MethodPost: 1},
+		8: {http.MethodGet: 1, http.MethodDelete: 1, http.MethodPost: 1},
+	} {
+		for method, most := range most {
+			t.Run(fmt.Sprint(method, code), func(t *testing.T) {
+				t.Parallel()
+				var got atomic.Int64
+				url := scripted(t, func(c *net.TCPConn, in *bufio.Reader) {
+					_, _ = in.Discard(24)
+					_, _ = c.Write(h2Frame(4, 0, 0))
+					for {
+						var head [9]byte
+						if _, err := io.ReadFull(in, head[:]); err != nil {
+							return
+						}
+						_, _ = in.Discard(int(head[0])<<16 | int(head[1])<<8 | int(head[2]))
+						switch stream := binary.BigEndian.Uint32(head[5:]); {
+						case head[3] == 4 && head[4] == 0:
+							_, _ = c.Write(h2Frame(4, 1, 0))
+						case head[3] == 1 && stream == 1 && got.Load() < 0: // the first one, which has the connection kept
+							_, _ = c.Write(h2Frame(1, 5, stream, 0x89))
+						case head[3] == 1:
+							got.Add(1)
+							_, _ = c.Write(h2Frame(3, 0, stream, 0, 0, 0, code))
+						}
+					}
+				})
+				up := retrying(t, gateway.UpstreamConfig{Targets: []balancer.Target{{URL: url}}, UnencryptedHTTP2: true})
+				got.Store(-1000)
+				w := httptest.NewRecorder()
+				up.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+				require.Equal(t, 204, w.Code)
+				got.Store(0)
+				for i := range 3 {
+					w = httptest.NewRecorder()
+					up.ServeHTTP(w, httptest.NewRequest(method, "/", nil))
+					require.Equal(t, 502, w.Code)
+					require.LessOrEqual(t, got.Load(), most*int64(i+1))
+				}
+				require.Equal(t, "connection_reset", up.Status().Targets[0].LastError, "which counts, other than a dead connection")
+			})
+		}
+	}
+}
+
+// A request at which a target closes its connections is not tried at all of them.
+func TestPoisonousRequest(t *testing.T) {
+	t.Parallel()
+	for _, standard := range []bool{false, true} {
+		for _, body := range []string{"", "body"} {
+			var got atomic.Int64
+			var together sync.WaitGroup
+			together.Add(10)
+			url := scripted(t, func(c *net.TCPConn, in *bufio.Reader) {
+				for {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					if r.URL.Path == "/poison" {
+						got.Add(1)
+						return
+					}
+					together.Done()
+					together.Wait()
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+			})
+			c := gateway.UpstreamConfig{Targets: []balancer.Target{{URL: url}}, Retry: policy.Retry{MaxBody: 10}}
+			if standard {
+				c.Outbound = []func(http.RoundTripper) http.RoundTripper{func(next http.RoundTripper) http.RoundTripper { return next }}
+			}
+			up := retrying(t, c)
+			var first sync.WaitGroup
+			for range 10 {
+				first.Go(func() {
+					up.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+				})
+			}
+			first.Wait()
+			w := httptest.NewRecorder()
+			up.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/poison", strings.NewReader(body)))
+			require.Equal(t, 502, w.Code)
+			require.LessOrEqual(t, got.Load(), int64(4), "%t %q", standard, body)
 		}
 	}
 }

@@ -69,6 +69,7 @@ func (t *try) next() *try {
 	n, _ := t.up.tries.Get().(*try)
 	n.more = t.more
 	n.reset(t.up, t.call, t.limits, t.more.made+1)
+	n.limits.Fresh, t.more.fresh = t.more.fresh, false
 	return n
 }
 

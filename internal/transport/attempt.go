@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,6 +57,9 @@ type attempt struct {
 	got     time.Time // when conn was there
 	reused  bool      // it was used before, and nobody else uses it
 	http2   bool
+	streams int  // of HTTP/2 that were tried
+	endless bool // too many
+	twice   bool // it may be sent so often
 
 	touched   bool  // the upload has been read from: it cannot be sent again
 	uploading bool  // the upload is being read: it is the client that is waited for
@@ -240,7 +244,14 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	} else {
 		a.mu.Lock()
 		a.http2, a.reused = true, info.Reused && info.WasIdle
+		a.streams++
+		endless := a.streams > maxStreams || a.streams > 2 && !a.twice
+		a.endless = a.endless || endless
 		a.mu.Unlock()
+		if endless { // net/http repeats what is reset with PROTOCOL_ERROR for as long as it may
+			a.cancel()
+			return
+		}
 	}
 	a.wait(answering)
 }
@@ -383,14 +394,16 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 	}
 	var known *Error
 	switch {
+	case a.isEndless():
+		return &Error{Code: ConnectionReset, Err: errEndless}
 	case a.unprocessed(err):
 		return &Error{Code: StaleConnection, Err: err, Unprocessed: true}
 	case errors.As(err, &known):
 		return known
 	case !validHeader(sent):
 		return &Error{Code: InvalidRequest, Err: err}
-	case err.Error() == "http: server closed idle connection", a.wasReused() && isReset(err): // net/http does not export the former
-		return &Error{Code: StaleConnection, Err: err}
+	case err.Error() == "http: server closed idle connection", a.wasReused() && a.hasEnded(err): // net/http does not export the former
+		return &Error{Code: StaleConnection, Err: err, HTTP1: a.connection() != nil}
 	case isReset(err) || a.wasCut(): // then err is that of the request body
 		return &Error{Code: ConnectionReset, Err: err}
 	default:
@@ -398,17 +411,36 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 	}
 }
 
+// refusedStream is what net/http says of a stream that the target has refused. It exports no such error.
+var refusedStream = regexp.MustCompile(`^stream error: stream ID \d+; REFUSED_STREAM(; received from peer)?$`)
+
 // unprocessed reports whether the target said in HTTP/2 that it has not acted on the request, and net/http would repeat it but
-// for its body, or has done so to no avail. It exports none of these errors.
+// for its body, or has done so to no avail.
 func (a *attempt) unprocessed(err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.http2 {
+	return a.http2 && (errors.Is(err, errTouched) || err.Error() == "http2: Transport received Server's graceful shutdown GOAWAY" || refusedStream.MatchString(err.Error()))
+}
+
+// maxStreams is on how many streams of HTTP/2 an exchange may be tried; twice if it may change something.
+const maxStreams = 4
+
+var errEndless = errors.New("the target has reset the request again and again")
+
+func (a *attempt) isEndless() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.endless
+}
+
+// hasEnded reports whether err says that the connection has ended, and not only the exchange, or that the answer is malformed.
+func (a *attempt) hasEnded(err error) bool {
+	if !isReset(err) {
 		return false
 	}
 	text := err.Error()
-	return errors.Is(err, errTouched) || text == "http2: Transport received Server's graceful shutdown GOAWAY" ||
-		strings.HasPrefix(text, "stream error: ") && strings.Contains(text, "; REFUSED_STREAM")
+	return a.connection() != nil || !strings.HasPrefix(text, "stream error: ") &&
+		(!strings.HasPrefix(text, "http2: ") || strings.HasPrefix(text, "http2: server sent GOAWAY") || text == "http2: client connection lost")
 }
 
 func (a *attempt) wasReused() bool {

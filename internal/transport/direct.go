@@ -126,7 +126,7 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 	small := body != nil && out.ContentLength > 0 && out.ContentLength <= maxInline
 	p := d.pool(out.URL.Host)
 	for try := 0; ; {
-		c, err := p.acquire(out.Context(), l, try == maxStale)
+		c, err := p.acquire(out.Context(), l, l.Fresh || try == maxStale)
 		if err == errOpaque { //nolint:errorlint // the very value
 			entered = false
 			d.leave()

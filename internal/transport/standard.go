@@ -180,7 +180,7 @@ func (s *Standard) Send(out *http.Request, l Limits) (*Answer, error) {
 // exchange is Send in the terms of net/http.
 func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(out.Context())
-	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel, life: ctx.Done(), host: out.URL.Host}
+	a := &attempt{owner: s, limits: l, parent: out.Context(), cancel: cancel, life: ctx.Done(), host: out.URL.Host, twice: l.Again || isSafe(out.Method)}
 	if out.Body != nil && out.Body != http.NoBody {
 		a.upload = out.Body
 		if len(out.Header["Expect"]) > 0 {
@@ -208,7 +208,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 		req.Body = (*uploadBody)(a)
 		a.forsake = context.AfterFunc(a.parent, a.abandon)
 	}
-	base := s.below(a, req, switches)
+	base := s.below(a, req, switches || l.Fresh && (s.clear == nil || req.URL.Scheme != "http"))
 	req.GetBody = nil // nobody may send a body twice
 	if req.Method == http.MethodHead && req.URL.Scheme == "http" && base != s.clear {
 		req.Close = true // see suspect: kept, net/http would look into it and log what a target sent unasked

@@ -40,6 +40,8 @@ type Limits struct {
 	Start time.Time
 	// Again: without a body the request may be sent twice. A [Direct] does so when a kept connection turned out to be dead.
 	Again bool
+	// Fresh: a new connection is used, after a kept one in HTTP/1 was dead.
+	Fresh bool
 	// Receiver is told what the answer itself does not say. Nil is told nothing.
 	Receiver Receiver
 }
@@ -83,6 +85,8 @@ type Error struct {
 	Err error
 	// Unprocessed: the target says that it has not acted on the request (RFC 9113 section 8.7). The code is StaleConnection.
 	Unprocessed bool
+	// HTTP1: StaleConnection was said of a connection that speaks HTTP/1.
+	HTTP1 bool
 }
 
 // Error implements error.

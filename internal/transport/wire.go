@@ -415,13 +415,13 @@ func (c *wire) failure(err error, partly bool) *Error {
 	case cause != "":
 		return &Error{Code: cause, Err: err}
 	case err == errUnfit: //nolint:errorlint // the very value
-		return &Error{Code: StaleConnection, Err: err}
+		return &Error{Code: StaleConnection, Err: err, HTTP1: true}
 	case errors.As(err, &known):
 		return known
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &Error{Code: FirstByteLimit, Err: err}
 	case isReset(err) && c.used && !partly:
-		return &Error{Code: StaleConnection, Err: err}
+		return &Error{Code: StaleConnection, Err: err, HTTP1: true}
 	case isReset(err):
 		return &Error{Code: ConnectionReset, Err: err}
 	default:
