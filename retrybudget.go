@@ -36,14 +36,15 @@ type retryBudget struct {
 
 	mu       sync.Mutex
 	steps    [budgetSteps]struct{ requests, extra int }
-	at       int64 // the step that is counted in, since the epoch
-	requests int   // of all steps
-	extra    int   // of Min
+	begin    time.Time // by whose clock, which nobody sets
+	at       int64     // the step that is counted in, since then
+	requests int       // of all steps
+	extra    int       // of Min
 	balance  float64
 }
 
 func newRetryBudget(b RetryBudget, share float64) *retryBudget {
-	r := &retryBudget{share: b.Share, min: max(b.Min, 0)}
+	r := &retryBudget{share: b.Share, min: max(b.Min, 0), begin: time.Now()}
 	switch {
 	case b.Share == 0:
 		r.share = share
@@ -58,7 +59,7 @@ func newRetryBudget(b RetryBudget, share float64) *retryBudget {
 
 // advance forgets what is too long ago. The caller holds the lock.
 func (b *retryBudget) advance(now time.Time) {
-	at := now.UnixNano() / int64(budgetStep)
+	at := int64(now.Sub(b.begin) / budgetStep)
 	if at <= b.at {
 		return
 	}

@@ -135,3 +135,33 @@ func spillTargets() []Target {
 	}
 	return list
 }
+
+// What makes requests possible again does not wait for a picker that is due later, and who asks for another is told what Pick does.
+func TestNobodyIsRefusedMeanwhile(t *testing.T) {
+	t.Parallel()
+	p, err := NewPool(Config{Targets: []Target{{URL: "http://a.test"}, {URL: "http://b.test"}}})
+	require.NoError(t, err)
+	a := p.state.Load().members[0]
+	p.eject(a, refused, reasonRefused, &policy.Outcome{}, p.home.since(time.Now()))
+	p.follow()
+	p.mu.Lock()
+	p.renewal.timer = time.AfterFunc(time.Hour, func() {})
+	p.mu.Unlock()
+	require.NoError(t, p.TakeOut("http://b.test"))
+	require.True(t, p.Health().Panic || p.Health().Refusing)
+	p.restore(a, reasonTimeOver, p.home.since(time.Now()))
+	p.follow()
+	m, err := p.Pick(Query{})
+	require.NoError(t, err)
+	require.Same(t, a, m)
+	p.Done(m, policy.Outcome{Status: 200})
+
+	require.NoError(t, p.PutBack("http://b.test"))
+	b := p.state.Load().members[1]
+	p.eject(b, refused, reasonRefused, &policy.Outcome{}, p.home.since(time.Now()))
+	p.renewal.due = false // nobody has made a picker without it
+	p.restore(b, reasonTimeOver, p.home.since(time.Now()))
+	require.True(t, p.HasOther([]*Member{a}))
+	require.False(t, p.HasOther([]*Member{a, b}))
+	require.NoError(t, p.Close())
+}

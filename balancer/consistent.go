@@ -72,16 +72,15 @@ func (c *consistent) newTable(members []*Member) (Picker, error) {
 	if c.loadFactor != 0 {
 		members[0].home.counting.Store(true) // there is one at least
 	}
-	filled, _ := members[0].home.tables.of(c, t.claimants)
+	filled := members[0].home.tables.of(c, t.claimants)
 	t.slots, t.next = filled.owner, filled.next
 	t.scratch.New = func() any { return new([scratchSize]byte) }
 	return t, nil
 }
 
 // prepare implements tabular.
-func (c *consistent) prepare(members []*Member) bool {
-	_, made := members[0].home.tables.of(c, c.claimants(members))
-	return made
+func (c *consistent) prepare(members []*Member) {
+	members[0].home.tables.of(c, c.claimants(members))
 }
 
 func (c *consistent) claimants(members []*Member) []claimant {
@@ -96,10 +95,18 @@ func (c *consistent) claimants(members []*Member) []claimant {
 type tables struct {
 	mu   sync.Mutex
 	last []*filled // the latest first
+	most int       // of them, if it is more than keptTables
 }
 
-// keptTables is how many there are at most: with one target in and out, of two tiers or zones.
+// keptTables is how many there are at most, unless there are more than two tiers or zones: two of each.
 const keptTables = 4
+
+// room makes room for the tables of that many tiers and zones.
+func (t *tables) room(groups int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.most = 2 * groups
+}
 
 // filled is a table, which nobody changes, and what it was made of.
 type filled struct {
@@ -111,8 +118,8 @@ type filled struct {
 	next  []uint16 // who stands in; nil when nobody does in particular
 }
 
-// of returns the table of c for these claimants, and whether it was made for that.
-func (t *tables) of(c *consistent, claimants []claimant) (table *filled, made bool) {
+// of returns the table of c for these claimants.
+func (t *tables) of(c *consistent, claimants []claimant) *filled {
 	size := c.slots
 	if size == 0 {
 		size = defaultSlots
@@ -123,7 +130,7 @@ func (t *tables) of(c *consistent, claimants []claimant) (table *filled, made bo
 			copy(t.last[1:], t.last[:i])
 			t.last[0] = f
 			t.mu.Unlock()
-			return f, false
+			return f
 		}
 	}
 	t.mu.Unlock()
@@ -132,9 +139,10 @@ func (t *tables) of(c *consistent, claimants []claimant) (table *filled, made bo
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last = slices.Insert(t.last, 0, f)
-	clear(t.last[min(len(t.last), keptTables):])
-	t.last = t.last[:min(len(t.last), keptTables)]
-	return f, true
+	kept := min(len(t.last), max(t.most, keptTables))
+	clear(t.last[kept:])
+	t.last = t.last[:kept]
+	return f
 }
 
 // claimant is a member as it competes for slots. Nothing else about it counts, so that all gateways with the same targets

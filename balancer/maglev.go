@@ -32,7 +32,7 @@ func (m Maglev) NewPicker(members []*Member) (Picker, error) {
 	return m.common().newTable(members)
 }
 
-func (m Maglev) prepare(members []*Member) bool { return m.common().prepare(members) }
+func (m Maglev) prepare(members []*Member) { m.common().prepare(members) }
 
 func (m Maglev) check() error { return m.common().check() }
 

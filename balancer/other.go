@@ -10,5 +10,5 @@ func (p *Pool) HasOther(tried []*Member) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.state.Load()
-	return s != nil && s.picker != nil && slices.ContainsFunc(available(s.members), func(m *Member) bool { return m.weight.Load() > 0 && !m.barred.Load() && !slices.Contains(tried, m) })
+	return s != nil && s.picker != nil && slices.ContainsFunc(s.members, func(m *Member) bool { return m.weight.Load() > 0 && !m.barred.Load() && !slices.Contains(tried, m) })
 }

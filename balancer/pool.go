@@ -157,6 +157,12 @@ var errClosed = errors.New("balancer: pool is closed")
 // are not out any more, begin a slow start, unless there are no others. p.mu is held.
 func (p *Pool) install(next *state, fresh []*Member, now time.Duration) error {
 	out, overall := p.assess(next.members)
+	return p.installAs(next, fresh, now, out, overall)
+}
+
+// installAs is install where it was found out already who is out, and what that means.
+func (p *Pool) installAs(next *state, fresh []*Member, now time.Duration, out []bool, overall PoolHealth) error {
+	out = slices.Clone(out)
 	fresh = slices.Clone(fresh)
 	var active []*Member
 	for i, m := range next.members {
@@ -259,6 +265,9 @@ func newPicker(a Algorithm, members []*Member, zone string) (Picker, error) {
 		a = outer.inner()
 	}
 	groups := groupsOf(members, zone)
+	if len(groups) > 0 {
+		members[0].home.tables.room(len(groups))
+	}
 	for i := range groups {
 		picker, err := a.NewPicker(slices.Clone(groups[i].members))
 		if err == nil && picker == nil {

@@ -37,8 +37,12 @@ func (p *Pool) refresh() {
 func (p *Pool) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.renewLocked()
+}
+
+func (p *Pool) renewLocked() {
 	n := &p.renewal
-	if !n.due || p.closed || n.timer != nil {
+	if !n.due || p.closed {
 		return
 	}
 	now := time.Now()
@@ -47,6 +51,7 @@ func (p *Pool) renew() {
 	switch {
 	case p.overall.Refusing != (p.state.Load().picker == nil): // which nothing else makes up for
 		p.remake()
+	case n.timer != nil:
 	case wait <= 0 && (!tabular || n.longest <= quick):
 		p.remake()
 	default:
@@ -62,31 +67,49 @@ func (p *Pool) remake() {
 	s := p.state.Load()
 	// An algorithm of the application's may not take these members. Then it goes on with the picker it has.
 	_ = p.install(&state{members: s.members, reach: s.reach}, nil, p.home.since(began))
-	if n.took > quick {
-		n.after = time.Now().Add(pause * n.took)
+	n.rest(n.took)
+}
+
+// rest puts off the next picker behind one that took long to make.
+func (n *renewal) rest(took time.Duration) {
+	if took > quick {
+		n.after = time.Now().Add(pause * took)
 	}
 }
 
 // remakeLater is remake in a goroutine of its own, which makes tables before it takes the lock.
 func (p *Pool) remakeLater() {
-	if a, ok := p.tabular(); ok {
-		for range 3 { // unless others go meanwhile
-			if !p.prepare(a) {
-				break
-			}
+	a, ok := p.tabular()
+	if !ok {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.renewal.timer = nil; p.renewal.due && !p.closed {
+			p.remake()
 		}
+		return
 	}
+	began := time.Now()
+	s, out, overall := p.prepare(a)
+	took := time.Since(began)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.renewal.timer = nil; p.renewal.due && !p.closed {
-		p.remake()
+	n := &p.renewal
+	n.timer = nil
+	if !n.due || p.closed {
+		return
 	}
+	if p.state.Load() == s && !overall.Refusing { // what has changed since is for the next one
+		_ = p.installAs(&state{members: s.members, reach: s.reach}, nil, p.home.since(time.Now()), out, overall)
+		p.refresh()
+	}
+	n.rest(took)
+	p.renewLocked()
 }
 
 // tabular is an algorithm whose pickers are tables, of which it keeps some.
 type tabular interface {
-	// prepare makes the table for a picker of these members. It reports false if there is one.
-	prepare(members []*Member) bool
+	// prepare makes the table for a picker of these members, if there is none.
+	prepare(members []*Member)
 }
 
 // tabular returns the algorithm of the pool, or the one inside, if its pickers are tables.
@@ -99,25 +122,33 @@ func (p *Pool) tabular() (tabular, bool) {
 	return t, ok
 }
 
-// prepare makes the tables that the next picker will have. It reports false if there were all.
-func (p *Pool) prepare(a tabular) bool {
+// prepare makes the tables for a picker without the members that are out now, and returns what it has gone by.
+func (p *Pool) prepare(a tabular) (s *state, out []bool, overall PoolHealth) {
 	p.mu.Lock()
+	s = p.state.Load()
 	var active []*Member
-	members := p.state.Load().members
-	out, _ := p.assess(members)
-	for i, m := range members {
-		if m.out, out[i] = out[i], m.out; m.weight.Load() > 0 {
+	out, overall = p.assess(s.members)
+	was := make([]bool, len(s.members))
+	for i, m := range s.members {
+		was[i], m.out = m.out, out[i]
+		if m.weight.Load() > 0 {
 			active = append(active, m)
 		}
 	}
 	groups := groupsOf(active, p.zone)
-	for i, m := range members {
-		m.out = out[i]
+	for i, m := range s.members {
+		m.out = was[i]
 	}
 	p.mu.Unlock()
-	made := false
+	p.home.tables.room(len(groups))
 	for _, g := range groups {
-		made = a.prepare(g.members) || made
+		p.mu.Lock()
+		closed := p.closed
+		p.mu.Unlock()
+		if closed {
+			break
+		}
+		a.prepare(g.members)
 	}
-	return made
+	return s, out, overall
 }

@@ -38,7 +38,7 @@ func (r Ring) NewPicker(members []*Member) (Picker, error) {
 	return r.common().newTable(members)
 }
 
-func (r Ring) prepare(members []*Member) bool { return r.common().prepare(members) }
+func (r Ring) prepare(members []*Member) { r.common().prepare(members) }
 
 func (r Ring) check() error { return r.common().check() }
 

@@ -126,8 +126,8 @@ func ByHeader(name string) Key {
 	}
 	return Key{Name: "header:" + name, Of: func(dst []byte, r *http.Request) ([]byte, bool) {
 		n := len(dst)
-		for i, v := range r.Header[name] {
-			if i > 0 {
+		for _, v := range r.Header[name] {
+			if v != "" && len(dst) > n {
 				dst = append(dst, ", "...)
 			}
 			dst = append(dst, v...)
@@ -167,14 +167,15 @@ func ByQuery(name string) Key {
 			}
 			at := len(dst)
 			if found {
-				dst, more = append(dst, 0), true
+				dst = append(dst, 0)
 			}
+			start := len(dst)
 			var ok bool
-			if dst, ok = appendUnescaped(dst, value); !ok {
+			if dst, ok = appendUnescaped(dst, value); !ok || len(dst) == start {
 				dst = dst[:at]
 				continue
 			}
-			found = true
+			found, more = true, found
 		}
 		if more {
 			dst = sorted(dst, n)

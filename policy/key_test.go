@@ -51,6 +51,8 @@ func TestKeys(t *testing.T) {
 		"query":               {policy.ByQuery("x"), plain, "1", true},
 		"query, all values":   {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=1&y=2&%78=a+%C3%A9", nil), "1\x00a é", true},
 		"query, other order":  {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=b&x=c&x=a&x=b", nil), "a\x00b\x00b\x00c", true},
+		"query, twice empty":  {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=&x=", nil), "", false},
+		"query, one empty":    {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=&x=b&x&x=a", nil), "a\x00b", true},
 		"query, bad escape":   {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=%zz&x=%4", nil), "", false},
 		"query, empty":        {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?x=&y=1", nil), "", false},
 		"query, part of name": {policy.ByQuery("x"), httptest.NewRequest(http.MethodGet, "/?xx=1&=1&x%4=1", nil), "", false},
@@ -151,8 +153,9 @@ func FuzzByQuery(f *testing.F) {
 			return
 		}
 		values, _ := url.ParseQuery(query)
-		want := strings.Join(values["x"], "\x00")
-		if len(values["x"]) > 1 { // in whatever order
+		filled := slices.DeleteFunc(values["x"], func(v string) bool { return v == "" })
+		want := strings.Join(filled, "\x00")
+		if len(filled) > 1 { // in whatever order
 			parts := strings.Split(want, "\x00")
 			slices.Sort(parts)
 			want = strings.Join(parts, "\x00")
