@@ -208,7 +208,7 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 		req.Body = (*uploadBody)(a)
 		a.forsake = context.AfterFunc(a.parent, a.abandon)
 	}
-	base := s.below(a, req, switches || l.Fresh && (s.clear == nil || req.URL.Scheme != "http"))
+	base := s.below(a, req, switches || l.Fresh && !s.clears(req))
 	req.GetBody = nil // nobody may send a body twice
 	if req.Method == http.MethodHead && req.URL.Scheme == "http" && base != s.clear {
 		req.Close = true // see suspect: kept, net/http would look into it and log what a target sent unasked
@@ -250,6 +250,9 @@ func (s *Standard) exchange(out *http.Request, l Limits) (*http.Response, error)
 	return res, nil
 }
 
+// clears reports whether a request goes in HTTP/2 without TLS.
+func (s *Standard) clears(req *http.Request) bool { return s.clear != nil && req.URL.Scheme == "http" }
+
 // below returns the transport of net/http that a request goes over.
 func (s *Standard) below(a *attempt, req *http.Request, switches bool) *http.Transport {
 	switch {
@@ -257,7 +260,7 @@ func (s *Standard) below(a *attempt, req *http.Request, switches bool) *http.Tra
 		return s.switcher
 	case a.era != nil:
 		return a.era.base
-	case s.clear != nil && req.URL.Scheme == "http":
+	case s.clears(req):
 		return s.clear
 	default:
 		return s.base
