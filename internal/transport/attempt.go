@@ -8,7 +8,6 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -411,15 +410,20 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 	}
 }
 
-// refusedStream is what net/http says of a stream that the target has refused. It exports no such error.
-var refusedStream = regexp.MustCompile(`^stream error: stream ID \d+; REFUSED_STREAM(; received from peer)?$`)
+// isRefusedStream reports whether net/http says of a stream that the target has refused it. It exports no such error, and other
+// texts may quote what the target has sent.
+func isRefusedStream(text string) bool {
+	rest, ok := strings.CutPrefix(text, "stream error: stream ID ")
+	rest = strings.TrimLeft(rest, "0123456789")
+	return ok && (rest == "; REFUSED_STREAM" || rest == "; REFUSED_STREAM; received from peer")
+}
 
 // unprocessed reports whether the target said in HTTP/2 that it has not acted on the request, and net/http would repeat it but
 // for its body, or has done so to no avail.
 func (a *attempt) unprocessed(err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.http2 && (errors.Is(err, errTouched) || err.Error() == "http2: Transport received Server's graceful shutdown GOAWAY" || refusedStream.MatchString(err.Error()))
+	return a.http2 && (errors.Is(err, errTouched) || err.Error() == "http2: Transport received Server's graceful shutdown GOAWAY" || isRefusedStream(err.Error()))
 }
 
 // maxStreams is on how many streams of HTTP/2 an exchange may be tried; twice if it may change something.
