@@ -7,10 +7,8 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gatehouse-go/gateway/internal/canonical"
@@ -410,14 +408,6 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 	}
 }
 
-// isRefusedStream reports whether net/http says of a stream that the target has refused it. It exports no such error, and other
-// texts may quote what the target has sent.
-func isRefusedStream(text string) bool {
-	rest, ok := strings.CutPrefix(text, "stream error: stream ID ")
-	rest = strings.TrimLeft(rest, "0123456789")
-	return ok && (rest == "; REFUSED_STREAM" || rest == "; REFUSED_STREAM; received from peer")
-}
-
 // unprocessed reports whether the target said in HTTP/2 that it has not acted on the request, and net/http would repeat it but
 // for its body, or has done so to no avail.
 func (a *attempt) unprocessed(err error) bool {
@@ -469,19 +459,6 @@ func (a *attempt) ending(err error) *Error {
 	default:
 		return &Error{Code: Canceled, Err: cause}
 	}
-}
-
-// isReset tells a connection that broke from an answer that is malformed. HTTP/2's errors have no exported types.
-func isReset(err error) bool {
-	for _, e := range [...]error{
-		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, os.ErrDeadlineExceeded,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	text := err.Error()
-	return strings.HasPrefix(text, "http2: ") || strings.HasPrefix(text, "stream error: ")
 }
 
 // validHeader reports whether net/http would send h.

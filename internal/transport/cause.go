@@ -2,7 +2,10 @@ package transport
 
 import (
 	"errors"
+	"io"
+	"os"
 	"strings"
+	"syscall"
 )
 
 // AtLimit reports whether err says that all the connections that [Config.MaxConns] allows were in use.
@@ -24,4 +27,25 @@ func UnknownCoding(err error) bool {
 func contains(err error, text string) bool {
 	var e *Error
 	return errors.As(err, &e) && strings.Contains(e.Err.Error(), text)
+}
+
+// isRefusedStream reports whether net/http says of a stream that the target has refused it. It exports no such error, and other
+// texts may quote what the target has sent.
+func isRefusedStream(text string) bool {
+	rest, ok := strings.CutPrefix(text, "stream error: stream ID ")
+	rest = strings.TrimLeft(rest, "0123456789")
+	return ok && (rest == "; REFUSED_STREAM" || rest == "; REFUSED_STREAM; received from peer")
+}
+
+// isReset tells a connection that broke from an answer that is malformed. HTTP/2's errors have no exported types.
+func isReset(err error) bool {
+	for _, e := range [...]error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, os.ErrDeadlineExceeded,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	text := err.Error()
+	return strings.HasPrefix(text, "http2: ") || strings.HasPrefix(text, "stream error: ")
 }
