@@ -25,8 +25,8 @@ func TestTimeoutHeaderOfEachTry(t *testing.T) {
 		retry policy.Retry
 		first string // what the first target does
 	}{
-		{"hedged", policy.Retry{Hedge: 200 * time.Millisecond}, "stall"},
-		{"repeated", policy.Retry{PerTry: 200 * time.Millisecond}, "stall"},
+		{"hedged", policy.Retry{Hedge: time.Second}, "stall"},
+		{"repeated", policy.Retry{PerTry: 2 * time.Second}, "stall"},
 		{"repeated because of an answer", policy.Retry{Statuses: []int{503}, BackOff: 400 * time.Millisecond}, "503"},
 	} {
 		for _, kind := range []string{"HTTP/1.1", "net/http's", "TLS", "HTTP/2"} {
@@ -92,8 +92,9 @@ func TestTimeoutHeaderOfEachTry(t *testing.T) {
 						require.NoError(t, err)
 					}
 					if tt.retry.PerTry > 0 {
-						require.InDelta(t, 150, left[0], 50)
-						require.InDelta(t, 150, left[1], 50)
+						for _, ms := range left { // on a machine that is busy with all of these at once
+							require.InDelta(t, 1250, ms, 750)
+						}
 					} else {
 						require.InDelta(t, 19_500, left[0], 500)
 						require.Less(t, left[1], left[0]-150)
