@@ -61,7 +61,7 @@ type circle struct {
 // In a nearly full table who gets which slot depends on all that happened before, so that one claimant less changes much of it.
 // Hence a turn is lost in which a claimant looks at several slots and finds all taken, and the last slots go to whom their hash
 // says. How many slots it looks at goes by slots/n², with which the keys that move needlessly stay in proportion; the constants
-// are those with which shares were the most exact of all that keep to 1.5/n.
+// are those of the ones tried with which shares were the most exact within 1.5/n.
 func takeTurns(claimants []claimant, slots int) (owner, next []uint16) {
 	const more = 1 / 1.618033988749895 // spreads the turns that look at one slot more evenly
 	sum, squares := 0.0, 0.0
