@@ -61,9 +61,15 @@ func TestManyStaleConnections(t *testing.T) {
 							together.Done()
 							together.Wait()
 							_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-							if _, err := in.Peek(1); err == nil { // what comes next finds it dead
-								_ = c.SetLinger(0)
+							if _, err := in.Peek(1); err != nil {
+								return
 							}
+							if tt.status != 200 { // with its body read, it is not to be had again
+								if r, err := http.ReadRequest(in); err == nil {
+									_, _ = io.Copy(io.Discard, r.Body)
+								}
+							}
+							_ = c.SetLinger(0) // what comes next finds it dead
 							return
 						}
 						if string(body) == tt.body {

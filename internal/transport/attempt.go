@@ -399,7 +399,7 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 		return known
 	case !validHeader(sent):
 		return &Error{Code: InvalidRequest, Err: err}
-	case err.Error() == "http: server closed idle connection", a.wasReused() && a.hasEnded(err): // net/http does not export the former
+	case err.Error() == "http: server closed idle connection", a.wasReused() && (a.hasEnded(err) || a.wasCut()): // net/http does not export the former
 		return &Error{Code: StaleConnection, Err: err, HTTP1: a.connection() != nil}
 	case isReset(err) || a.wasCut(): // then err is that of the request body
 		return &Error{Code: ConnectionReset, Err: err}

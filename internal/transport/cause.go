@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -40,7 +41,7 @@ func isRefusedStream(text string) bool {
 // isReset tells a connection that broke from an answer that is malformed. HTTP/2's errors have no exported types.
 func isReset(err error) bool {
 	for _, e := range [...]error{
-		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, os.ErrDeadlineExceeded,
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, os.ErrDeadlineExceeded,
 	} {
 		if errors.Is(err, e) {
 			return true
