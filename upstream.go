@@ -94,8 +94,9 @@ type UpstreamConfig struct {
 	MaxConns int
 	// MaxIdleConns bounds the idle connections kept for each target. Default 64, negative: none are kept.
 	MaxIdleConns int
-	// IdleConnTimeout is how long an idle connection is kept. Set it below the time the targets keep theirs. Default
-	// 30 s, negative: for ever.
+	// IdleConnTimeout is how long an idle connection is kept. Set it below the time the targets keep theirs, so that no request
+	// meets a connection that is being closed. Where a target says how long that is (Keep-Alive: timeout=5), a connection is not
+	// used again from a second before, or half the time if that is less. Default 30 s, negative: for ever.
 	IdleConnTimeout time.Duration
 	// MaxConnAge is how long an HTTP/1.1 connection without TLS is used at most, so that a name that leads elsewhere is noticed
 	// while traffic flows. Default 5 min, negative: for ever.

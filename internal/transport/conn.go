@@ -63,11 +63,13 @@ type http1 struct {
 
 	mu       sync.Mutex
 	used     bool
-	again    bool   // by another exchange than the first
-	idle     uint64 // what had been taken from the socket when the last one was over
-	kept     bool   // net/http has put it back
-	listened bool   // and reads again
-	judged   bool   // the answer was found fit
+	again    bool          // by another exchange than the first
+	since    time.Time     // when it was put back
+	keeps    time.Duration // how long it may be idle then; 0: as long as others
+	idle     uint64        // what had been taken from the socket when the last one was over
+	kept     bool          // net/http has put it back
+	listened bool          // and reads again
+	judged   bool          // the answer was found fit
 }
 
 func newHTTP1(c net.Conn) *http1 {
@@ -92,7 +94,7 @@ func newHTTP1(c net.Conn) *http1 {
 
 var (
 	errUnsolicited = errors.New("the target sent bytes nobody had asked for")
-	errEnded       = errors.New("the target had ended the kept connection")
+	errEnded       = errors.New("the target had ended the kept connection, or was about to")
 )
 
 // begin is called with the next exchange before it writes its request. It returns when the one before is over for good,
@@ -118,7 +120,7 @@ func (c *http1) keep() {
 	c.heard = false
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.kept = true
+	c.kept, c.since = true, time.Now()
 }
 
 // hangUp ends the connection. net/http notices, and only its own Close lets the next exchange go on: until then it might
@@ -129,14 +131,14 @@ func (c *http1) hangUp() {
 	}
 }
 
-// judge lets the next exchange have the connection, once this one has ended. There may be none.
-func (c *http1) judge() {
+// judge lets the next exchange have the connection, once this one has ended, for as long as it keeps. There may be none.
+func (c *http1) judge(keeps time.Duration) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.judged = true
+	c.judged, c.keeps = true, keeps
 	c.offer()
 }
 
@@ -228,12 +230,16 @@ func (c *http1) Write(p []byte) (int, error) {
 
 // look tells whether the connection is in the state to send a request: what has arrived may not have been read yet.
 func (c *http1) look() error {
+	c.mu.Lock()
+	again, idle := c.again, c.idle
+	over := again && c.keeps != 0 && time.Since(c.since) >= c.keeps
+	c.mu.Unlock()
+	if over {
+		return errEnded
+	}
 	if c.under == nil {
 		return nil
 	}
-	c.mu.Lock()
-	again, idle := c.again, c.idle
-	c.mu.Unlock()
 	switch waiting, taken, ended := c.under.since(idle); {
 	case ended:
 		return errEnded

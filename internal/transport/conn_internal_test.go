@@ -50,7 +50,7 @@ func TestSurplusBehindAnAnswer(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "first.", string(p))
 
-			c.judge()
+			c.judge(0)
 			c.keep()
 			if surplus != "" {
 				_, err = c.Read(p)

@@ -161,12 +161,9 @@ func (b *wireBody) frame(a *Answer, method string) error {
 		f := &a.Header[i]
 		switch f.Name {
 		case "Content-Length":
-			for _, v := range f.Values {
-				n, err := strconv.ParseUint(v, 10, 63)
-				if err != nil || v[0] == '+' || v != f.Values[0] {
-					return errLength
-				}
-				a.ContentLength = int64(n)
+			var err error
+			if a.ContentLength, err = contentLength(f.Values); err != nil {
+				return err
 			}
 		case "Transfer-Encoding":
 			coding, coded = f.Values, true
@@ -174,6 +171,8 @@ func (b *wireBody) frame(a *Answer, method string) error {
 			connection = f.Values
 		case "Trailer":
 			trailer = f.Values
+		case "Keep-Alive":
+			b.keeps = keepTime(f.Values)
 		}
 	}
 	if coded && (len(coding) != 1 || !strings.EqualFold(coding[0], "chunked") || a.ContentLength >= 0 || a.ProtoMinor == 0) {
@@ -203,9 +202,18 @@ func (b *wireBody) frame(a *Answer, method string) error {
 	default:
 		b.framing, b.last = untilClose, true
 	}
-	b.last = b.last || a.ProtoMinor == 0 || canonical.HasOption(connection, "close")
+	b.last = b.last || b.keeps < 0 || a.ProtoMinor == 0 || canonical.HasOption(connection, "close")
 	a.Body = b
 	return nil
+}
+
+// contentLength is what all values of Content-Length say.
+func contentLength(values []string) (int64, error) {
+	n, err := strconv.ParseUint(values[0], 10, 63)
+	if err != nil || values[0][0] == '+' || slices.ContainsFunc(values, func(v string) bool { return v != values[0] }) {
+		return 0, errLength
+	}
+	return int64(n), nil
 }
 
 // announcedTrailers are the names of a Trailer field, without values yet. A sender does not generate one that frames the message

@@ -41,7 +41,7 @@ type Config struct {
 	// MaxIdleConns bounds the idle connections kept for one target. Default 64, negative: none are kept.
 	MaxIdleConns int
 	// IdleTimeout is how long an idle connection is kept. It should be below the time the target keeps them, or requests
-	// meet connections just closed. Default 30 s, negative: for ever.
+	// meet connections just closed; what a target says of that time with Keep-Alive is observed. Default 30 s, negative: for ever.
 	IdleTimeout time.Duration
 	// MaxAge is how long a connection of a [Direct] is used, so that a name that leads elsewhere is noticed. Default 5 min,
 	// negative: for ever.
@@ -283,7 +283,7 @@ func (a *attempt) accept(res *http.Response, c *http1, asked bool) error {
 	if suspect(res) {
 		c.hangUp()
 	} else {
-		c.judge()
+		c.judge(keepTime(res.Header["Keep-Alive"]))
 	}
 	a.answer = res.Body
 	res.Body = (*answerBody)(a)

@@ -22,9 +22,10 @@ type wire struct {
 	under  *socket // nil where it cannot be looked into
 	cancel func()  // cut with Canceled, made once
 	born   time.Time
-	since  time.Time // when it became idle, or the exchange began
-	used   bool      // an exchange before went well
-	doubt  bool      // the target might still send a body behind the answer before
+	since  time.Time     // when it became idle, or the exchange began
+	used   bool          // an exchange before went well
+	doubt  bool          // the target might still send a body behind the answer before
+	keeps  time.Duration // how long it may be idle; 0: as long as others
 
 	in       []byte // what was read and not taken yet is in[from:to]
 	from, to int
@@ -90,7 +91,7 @@ func (c *wire) look() bool {
 var (
 	errCut = errors.New("transport: the exchange was ended")
 	// errUnfit: nothing was sent.
-	errUnfit = errors.New("transport: the target has ended the kept connection, or sent what nobody had asked for")
+	errUnfit = errors.New("transport: the target has ended the kept connection, or is about to, or sent what nobody had asked for")
 )
 
 // cut ends the exchange; which, when it is not 0, is the one that is meant. It may be called from any goroutine.
@@ -176,7 +177,7 @@ func (c *wire) awaitWriteLocked(limit time.Duration, now time.Time) error {
 	return c.Conn.SetWriteDeadline(by)
 }
 
-// begin readies the connection for an exchange.
+// begin readies the connection for an exchange. It returns errUnfit for a kept one that the target is about to close.
 func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 	c.doubt, c.heard, c.readErr, c.patient = false, false, nil, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
 	c.mu.Lock()
@@ -199,6 +200,9 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 	now := l.Start
 	if !c.patient || now.IsZero() {
 		now = time.Now()
+	}
+	if c.keeps > 0 && now.Sub(c.since) >= c.keeps {
+		return errUnfit
 	}
 	c.since = now
 	if !c.patient {
