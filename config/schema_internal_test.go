@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehouse-go/gateway/internal/race"
 )
 
 // errorsOf takes the problems of a file apart.
@@ -116,6 +118,9 @@ func join(path, name string) string { return strings.TrimPrefix(path+"."+name, "
 // its path and its line.
 func TestWrongTypes(t *testing.T) {
 	t.Parallel()
+	if race.Enabled || testing.Short() {
+		t.Skip("a single goroutine, and many documents")
+	}
 	count := 0
 	check := func(file any, path string) {
 		count++
