@@ -227,8 +227,12 @@ func (c *conn) stateHook(state http.ConnState) {
 	}
 }
 
-// arrivedTime is how long it may take to read what has arrived.
-const arrivedTime = 10 * time.Millisecond
+// arrivedTime is how long it may take to read what has arrived, and arrivedTries how often that is tried: on a busy machine the time
+// can be over before the read has begun, which then does not look.
+const (
+	arrivedTime  = 10 * time.Millisecond
+	arrivedTries = 3
+)
 
 // await waits for the first byte of a request, and returns when it came. It reports false when there is none.
 func (c *conn) await() (time.Time, bool) {
@@ -247,7 +251,7 @@ func (c *conn) await() (time.Time, bool) {
 		if !c.used || !c.s.closing.Load() { // the first request may be on its way
 			err = c.fill()
 		}
-		if c.s.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		for try := 0; try < arrivedTries && c.s.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded); try++ {
 			c.watch.busy()                                         // so that nobody ends the wait once more
 			_ = c.raw.SetReadDeadline(time.Now().Add(arrivedTime)) // it fails on a closed connection only
 			err = c.fill()

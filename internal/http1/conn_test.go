@@ -3,6 +3,7 @@ package http1_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"runtime"
@@ -137,17 +138,19 @@ func TestTakenOverWhileTheBodyIsRead(t *testing.T) {
 			var reading sync.WaitGroup
 			defer reading.Wait()
 			if r.URL.Path == "/read" {
+				begun := make(chan struct{})
 				reading.Go(func() {
-					for {
-						if _, err := r.Body.Read(make([]byte, 2)); err != nil {
-							break
-						}
+					_, err := io.ReadFull(r.Body, make([]byte, 2))
+					close(begun)
+					for err == nil {
+						_, err = r.Body.Read(make([]byte, 2))
 					}
 					if _, err := r.Body.Read(make([]byte, 2)); err == nil {
 						t.Error("the body can be read")
 					}
 				})
-				time.Sleep(20 * time.Millisecond) // until it reads
+				<-begun
+				time.Sleep(20 * time.Millisecond) // until it reads on
 			} else {
 				w.Header().Set("Content-Length", "32768")
 				_, _ = w.Write(bytes.Repeat([]byte{'x'}, 32<<10)) // the body is read away beside it
@@ -288,6 +291,51 @@ func TestShutdownBesideRequests(t *testing.T) {
 			require.NoError(t, <-ended)
 		}
 	})
+}
+
+// halting is a listener whose connections do not go on behind a short deadline before that has expired, for the first time.
+type halting struct {
+	net.Listener
+
+	meanwhile func()
+}
+
+func (l *halting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return &haltingConn{Conn: c, l: l}, err
+}
+
+type haltingConn struct {
+	net.Conn
+
+	l    *halting
+	once sync.Once
+}
+
+func (c *haltingConn) SetReadDeadline(t time.Time) error {
+	err := c.Conn.SetReadDeadline(t)
+	if d := time.Until(t); d > 0 && d < time.Second {
+		c.once.Do(func() {
+			c.l.meanwhile()
+			time.Sleep(time.Until(t))
+		})
+	}
+	return err
+}
+
+// That holds on a machine, too, that is too busy to look in time.
+func TestShutdownOnABusyMachine(t *testing.T) {
+	t.Parallel()
+	var c *rawtest.Conn
+	s := start(t, func(w http.ResponseWriter, _ *http.Request) { say(w, "x") }, func(l net.Listener) net.Listener {
+		return &halting{l, func() { c.Send(get) }}
+	}, nil)
+	c = rawtest.Dial(t, s.addr)
+	c.Send(get)
+	require.Equal(t, answered("x"), c.ReadAnswer("GET").Text())
+	require.NoError(t, s.Shutdown(t.Context()))
+	require.Equal(t, strings.Replace(answered("x"), "\n", "\nConnection: close\n", 1), c.ReadAnswer("GET").Text())
+	c.ExpectEnd()
 }
 
 // Each connection that a hook hears the beginning of it hears the end of, whoever serves it.

@@ -218,6 +218,9 @@ func TestOverload(t *testing.T) {
 // TestOverloadedListener: the same over loopback, through an upstream that asks the Limiter. Only ratios are looked at.
 func TestOverloadedListener(t *testing.T) {
 	t.Parallel()
+	if race.Enabled {
+		t.Skip("time is real, and the race detector uses it up")
+	}
 	const (
 		workers  = 8
 		mean     = 40 * time.Millisecond
