@@ -184,7 +184,7 @@ func TestOvertakenTargetsAreSlow(t *testing.T) {
 		up.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 		require.Equal(t, 200, w.Code)
 	}
-	require.Less(t, all[0].got.Load(), int64(10))
+	require.Less(t, all[0].got.Load(), int64(20), "and not every third")
 	require.Greater(t, up.Status().Targets[0].Latency, 10*time.Millisecond)
 	require.Equal(t, balancer.Healthy, up.Status().Targets[0].Health)
 }

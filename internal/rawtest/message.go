@@ -126,10 +126,9 @@ func (c *Conn) message(by time.Time, method string) (*Message, error) {
 		m.Broken = c.take(by, m, length)
 	case method != "":
 		for m.Broken == nil {
-			m.Raw += string(c.in)
-			c.in = nil
 			m.Broken = c.fill(by)
 		}
+		m.Raw, c.in = string(c.in), nil
 		m.Body = m.Raw
 		if errors.Is(m.Broken, io.EOF) {
 			m.Broken = nil
@@ -205,10 +204,14 @@ func (m *Message) framing() (length int, chunked bool, err error) {
 
 // take takes n bytes of the body, and says why it could not.
 func (c *Conn) take(by time.Time, m *Message, n int) error {
+	var taken strings.Builder
+	defer func() {
+		m.Raw += taken.String()
+		m.Body += taken.String()
+	}()
 	for n > 0 {
 		part := min(n, len(c.in))
-		m.Raw += string(c.in[:part])
-		m.Body += string(c.in[:part])
+		taken.Write(c.in[:part])
 		c.in = c.in[part:]
 		if n -= part; n > 0 {
 			if err := c.fill(by); err != nil {
