@@ -32,6 +32,9 @@ type Config struct {
 	// last request has ended, or by [Gateway.Shutdown]. What the next table owns too is carried over as it is. None is
 	// nil or listed twice.
 	Owns []io.Closer
+	// OnApply is called by New and Apply once the configuration is in force, before they return, for what is to change together with
+	// it. Nil: nothing is called. It must not call methods of the gateway.
+	OnApply func()
 	// DrainTimeout bounds how long [Gateway.Run] waits for requests in flight. Default 30 s.
 	DrainTimeout time.Duration
 	// Logger gets what concerns no single request, and panics. Nil means slog.Default().
@@ -124,6 +127,9 @@ func (g *Gateway) swap(next *table, report Report) ([]string, error) {
 	warnings := next.warnings(report, old)
 	if old != nil {
 		old.release()
+	}
+	if next.onApply != nil {
+		next.onApply()
 	}
 	return warnings, nil
 }

@@ -362,6 +362,31 @@ func TestApplyAndOwns(t *testing.T) {
 	require.Empty(t, gw.Status().Routes)
 }
 
+// OnApply is called once its configuration is in force, and not for one that is refused.
+func TestOnApply(t *testing.T) {
+	t.Parallel()
+	var gw *gateway.Gateway
+	var calls []string
+	named := func(name string) gateway.Config {
+		return gateway.Config{Logger: quiet(), Routes: []gateway.Route{{Name: "r", Handler: say(name)}}, OnApply: func() {
+			served := ""
+			if gw != nil { // New has not returned it otherwise
+				served = text(t, gatewaytest.Do(gw, get("/")))
+			}
+			calls = append(calls, name+": "+served)
+		}}
+	}
+	gw, err := gateway.New(named("first"))
+	require.NoError(t, err)
+	bad := named("bad")
+	bad.Routes = append(bad.Routes, gateway.Route{})
+	require.Error(t, gw.Apply(bad))
+	require.NoError(t, gw.Apply(named("next")))
+	require.NoError(t, gw.Shutdown(t.Context()))
+	require.ErrorIs(t, gw.Apply(named("late")), gateway.ErrShutdown)
+	require.Equal(t, []string{"first: ", "next: next"}, calls)
+}
+
 // Requests that fly while tables are swapped see one table whole: the plugin and the handler of one generation.
 func TestApplyUnderLoad(t *testing.T) {
 	t.Parallel()

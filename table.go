@@ -28,6 +28,7 @@ type table struct {
 	compat     Compat
 	plugins    []Plugin // gateway-wide
 	owns       []io.Closer
+	onApply    func()
 	drain      time.Duration
 	log        panicLogger
 	version    string
@@ -42,7 +43,7 @@ type table struct {
 // compile checks c whole and builds its table, which is nil when the report has errors.
 func (c Config) compile() (*table, Report) {
 	var r collector
-	t := &table{compat: c.Compat, log: panicLogger{c.Logger}, drain: c.DrainTimeout}
+	t := &table{compat: c.Compat, log: panicLogger{c.Logger}, drain: c.DrainTimeout, onApply: c.OnApply}
 	if t.drain == 0 {
 		t.drain = DefaultDrainTimeout
 	}

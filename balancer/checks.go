@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +18,7 @@ type checks struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
+	over   bool // guarded by the pool
 	slots  chan struct{}
 	wg     sync.WaitGroup // of those under way
 }
@@ -43,7 +45,7 @@ type checking struct {
 
 // checksBringBack reports whether what is out is checked, and comes back by that.
 func (p *Pool) checksBringBack() bool {
-	return p.checks != nil && p.checks.UnhealthyInterval > 0 && p.checks.Successes > 0
+	return p.checks != nil && !p.checks.over && p.checks.UnhealthyInterval > 0 && p.checks.Successes > 0
 }
 
 // begin has checks made from now on.
@@ -56,9 +58,27 @@ func (p *Pool) begin(k *checks) {
 	}
 }
 
+// EndChecks ends the active checks for good, those under way too, without waiting for them. Targets keep the state that they have,
+// until time or requests change it: it is for a pool that only requests in flight still use. It may be called at any time.
+func (p *Pool) EndChecks() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.checks == nil || p.closed {
+		return
+	}
+	for _, m := range slices.Concat(p.state.Load().members, p.draining) {
+		p.uncheck(m)
+	}
+	p.checks.over = true
+	p.checks.cancel()
+}
+
 // checkAll begins the checks of the members that take traffic, and ends those of others. p.mu is held.
 func (p *Pool) checkAll(members, removed []*Member) {
-	if p.checks == nil || p.closed {
+	if p.checks == nil || p.checks.over || p.closed {
 		return
 	}
 	for _, m := range removed {

@@ -240,6 +240,32 @@ func TestChecksOfTargets(t *testing.T) {
 	})
 }
 
+// Checks that have ended say nothing more, and do not begin again.
+func TestEndChecks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		p := checked(t, balancer.Health{Active: balancer.Active{Checker: s, Interval: time.Second, UnhealthyInterval: time.Second}, Passive: balancer.Passive{EjectionTime: time.Second}})
+		time.Sleep(10 * time.Second)
+		s.set("b", hangs)
+		time.Sleep(1500 * time.Millisecond)
+		mark := time.Now()
+		p.EndChecks()
+		p.EndChecks()
+		require.NoError(t, p.SetTargets(named("a", "b", "c", "d")))
+		end(t, p, "http://a", refused)
+		require.Equal(t, balancer.Ejected, p.Status()[0].Health)
+		time.Sleep(time.Minute)
+		require.Zero(t, s.asked("a", mark.Add(1))+s.asked("b", mark.Add(1))+s.asked("d", mark.Add(1)))
+		require.Equal(t, balancer.Healthy, p.Status()[0].Health, "by time alone")
+		require.Equal(t, balancer.Healthy, p.Status()[1].Health, "what is broken off says nothing")
+		require.NoError(t, p.Close())
+		p.EndChecks()
+		(*balancer.Pool)(nil).EndChecks()
+		new(balancer.Pool).EndChecks()
+	})
+}
+
 // Checks of many gateways must not keep step.
 func TestChecksAreSpread(t *testing.T) {
 	t.Parallel()

@@ -25,11 +25,14 @@ func (p *Pool) setOut(url string, out bool) error {
 	if problem != "" {
 		return fmt.Errorf("%w: %q %s", ErrUnknownTarget, url, problem)
 	}
-	if p == nil || p.algorithm == nil {
+	if p == nil {
 		return fmt.Errorf("%w: %q", ErrUnknownTarget, url)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.algorithm == nil {
+		return fmt.Errorf("%w: %q", ErrUnknownTarget, url)
+	}
 	if p.closed {
 		return errClosed
 	}

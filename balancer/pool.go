@@ -58,10 +58,9 @@ type Picker interface {
 // Pool is a set of targets and a way to choose among them. All methods are safe for concurrent use, and safe on a nil
 // Pool, which has no targets. A Pool must be made by [NewPool]; the zero Pool has no targets either.
 type Pool struct {
-	algorithm Algorithm
-	zone      string
-	home      *home
-	state     atomic.Pointer[state]
+	zone  string
+	home  *home
+	state atomic.Pointer[state]
 
 	discovery  *discovering // nil where there is none
 	passive    *passive
@@ -72,12 +71,13 @@ type Pool struct {
 	onChange   func(HealthChange)
 	pending    notify.Queue[HealthChange]
 
-	mu       sync.Mutex // serialises changes
-	closed   bool
-	renewal  renewal
-	draining []*Member // removed, and with requests in flight when last looked at
-	overall  PoolHealth
-	changes  uint64
+	mu        sync.Mutex // serialises changes
+	closed    bool
+	algorithm Algorithm // nil in a zero Pool
+	renewal   renewal
+	draining  []*Member // removed, and with requests in flight when last looked at
+	overall   PoolHealth
+	changes   uint64
 }
 
 // state is what one pick sees: immutable, replaced as a whole.
@@ -97,23 +97,15 @@ type state struct {
 func NewPool(c Config) (*Pool, error) {
 	health, unhealthy := c.Health.withDefaults()
 	p := &Pool{
-		algorithm: c.Algorithm, zone: c.Zone, home: &home{epoch: time.Now(), slowStart: c.SlowStart},
+		zone: c.Zone, home: &home{epoch: time.Now(), slowStart: c.SlowStart},
 		maxEjected: health.MaxEjected, panicShare: health.Panic, minHealthy: health.MinHealthy, onChange: health.OnChange,
 	}
 	if unhealthy == nil {
 		p.passive = newPassive(health.Passive)
 	}
-	if p.algorithm == nil {
-		p.algorithm = RoundRobin{}
-	}
 	var problem error
-	if isNil(p.algorithm) {
-		problem, p.algorithm = &ConfigError{Field: "Algorithm", Problem: "is a nil pointer; leave it out for RoundRobin{}"}, RoundRobin{}
-	}
-	if a, ok := p.algorithm.(checker); ok {
-		if problem = a.check(); problem != nil {
-			problem, p.algorithm = algorithmProblem(problem), RoundRobin{} // to see what else is wrong
-		}
+	if p.algorithm, problem = checkAlgorithm(c.Algorithm); problem != nil {
+		p.algorithm = RoundRobin{} // to see what else is wrong
 	}
 	err := errors.Join(c.Discovery.check(), problem)
 	if c.Discovery.Source == nil || len(c.Targets) > 0 {

@@ -79,15 +79,16 @@ func (n *renewal) rest(took time.Duration) {
 
 // remakeLater is remake in a goroutine of its own, which makes tables before it takes the lock.
 func (p *Pool) remakeLater() {
+	p.mu.Lock()
 	a, ok := p.tabular()
 	if !ok {
-		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.renewal.timer = nil; p.renewal.due && !p.closed {
 			p.remake()
 		}
 		return
 	}
+	p.mu.Unlock()
 	began := time.Now()
 	s, out, overall := p.prepare(a)
 	took := time.Since(began)
@@ -112,7 +113,7 @@ type tabular interface {
 	prepare(members []*Member)
 }
 
-// tabular returns the algorithm of the pool, or the one inside, if its pickers are tables.
+// tabular returns the algorithm of the pool, or the one inside, if its pickers are tables. p.mu is held.
 func (p *Pool) tabular() (tabular, bool) {
 	a := p.algorithm
 	if s, ok := a.(interface{ sticky() Sticky }); ok {

@@ -85,6 +85,8 @@ func byField(name string) policy.Key {
 		return consumer(func(c *policy.Consumer) string { return c.Username })
 	case "X-Consumer-Custom-Id":
 		return consumer(func(c *policy.Consumer) string { return c.CustomID })
+	case "X-Consumer-Groups":
+		return consumer(func(c *policy.Consumer) string { return strings.Join(c.Groups, ", ") })
 	case "X-Credential-Identifier":
 		return identity(func(id policy.Identity) string { return id.Credential })
 	}
@@ -124,7 +126,7 @@ func (b *builder) balancingOf(up *upstream) balancing {
 		switch {
 		case in.value == hashNone:
 		case in.value == hashCookie:
-			ring.Cookie = &balancer.Cookie{Name: in.text, Path: up.HashOnCookiePath, InsecureHTTP: !strings.HasPrefix(in.text, "__")}
+			ring.Cookie = &balancer.Cookie{Name: in.text, Path: up.HashOnCookiePath, InsecureHTTP: !isSecureCookie(in.text)}
 		case ring.Key.Of == nil:
 			ring.Key = in.key
 		default:
@@ -132,6 +134,16 @@ func (b *builder) balancingOf(up *upstream) balancing {
 		}
 	}
 	return balancing{ring, fmt.Sprintf("%s %d %q %+v", algorithmHashing, up.Slots, ring.Key.Name, ring.Cookie)}
+}
+
+// isSecureCookie reports whether clients take a cookie of that name over TLS only (RFC 6265bis section 4.1.3).
+func isSecureCookie(name string) bool { return hasPrefixFold(name, "__Secure-") || isHostCookie(name) }
+
+// isHostCookie reports whether they take it for all paths only, too.
+func isHostCookie(name string) bool { return hasPrefixFold(name, "__Host-") }
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // checkHashing reports what is wrong with the fields about hashing.
@@ -158,6 +170,8 @@ func (b *builder) checkHashing(up *upstream, on, fallback hashInput) bool {
 		bad("hash_on_cookie_path", "should start with: /")
 	} else if strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c > '~' || c == ';' }) {
 		bad("hash_on_cookie_path", "has a character that no cookie's path can have")
+	} else if p != "/" && isHostCookie(up.HashOnCookie) {
+		bad("hash_on_cookie_path", fmt.Sprintf("must be / for the cookie %s, which clients drop otherwise", up.HashOnCookie))
 	}
 	for _, in := range []hashInput{on, fallback} {
 		if in.name != "" && in.text == "" {

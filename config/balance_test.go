@@ -90,6 +90,33 @@ func TestHashOn(t *testing.T) {
 	}
 }
 
+// The groups of a caller are hashed on, whom acl tells targets.
+func TestHashOnConsumerGroups(t *testing.T) {
+	t.Parallel()
+	h, _ := balanced(t, `hash_on: header, hash_on_header: X-Consumer-Groups}]
+plugins: [{name: key-auth}, {name: acl, config: {allow: [g]}}]
+consumers: [{username: bob, keyauth_credentials: [{key: bob}], acls: [{group: g}, {group: other}]}]
+_ignore: [{x: y`)
+	seen := map[string]bool{}
+	for range 12 {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Apikey", "bob")
+		res := gatewaytest.Do(h, r)
+		require.Equal(t, 200, res.StatusCode)
+		seen[text(t, res)] = true
+	}
+	require.Len(t, seen, 1)
+}
+
+// Only names that clients take over TLS alone make a cookie Secure without it.
+func TestSecureHashCookies(t *testing.T) {
+	t.Parallel()
+	for name, secure := range map[string]bool{"sid": false, "__sid": false, "__Hostage": false, "__Host-sid": true, "__secure-sid": true} {
+		h, _ := balanced(t, "hash_on: cookie, hash_on_cookie: "+name)
+		require.Equal(t, secure, strings.Contains(gatewaytest.Do(h, httptest.NewRequest(http.MethodGet, "/", nil)).Header.Get("Set-Cookie"), "; Secure"), name)
+	}
+}
+
 // Who has no cookie gets one, which leads back to the target.
 func TestHashOnCookie(t *testing.T) {
 	t.Parallel()
@@ -127,7 +154,7 @@ func TestAlgorithms(t *testing.T) {
 	}
 }
 
-// Another algorithm makes another pool; the same one stays what it was.
+// A pool outlives its algorithm, with all that is known of its targets.
 func TestReloadAlgorithm(t *testing.T) {
 	t.Parallel()
 	file := func(upstream string) string {
@@ -152,7 +179,7 @@ func TestReloadAlgorithm(t *testing.T) {
 		replace(t, name, file(upstream))
 		_, err := r.Reload()
 		require.NoError(t, err)
-		require.EqualValues(t, 2-i, requests(), upstream)
+		require.EqualValues(t, 2+i, requests(), upstream)
 	}
 }
 

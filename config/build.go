@@ -242,7 +242,10 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 			Connect: milliseconds(s.ConnectTimeout), FirstByte: milliseconds(s.ReadTimeout), Idle: milliseconds(s.ReadTimeout),
 		},
 	}
-	c.Retry = policy.Retry{Tries: s.Retries + 1, PerTry: c.Timeouts.FirstByte} // nginx goes on after a timeout, too
+	c.Retry = policy.Retry{Tries: s.Retries + 1}
+	if c.Timeouts.FirstByte <= time.Hour { // else no client is there any more
+		c.Retry.PerTry = c.Timeouts.FirstByte // nginx goes on after a timeout, too
+	}
 	if n := s.node.get("write_timeout"); n != nil {
 		b.warnf(n, "write_timeout is not looked at; a target that takes nothing is given up after read_timeout")
 	}
@@ -258,7 +261,7 @@ func (b *builder) upstreamOf(s *service) (*gateway.Upstream, error) {
 	} else {
 		c.Targets = []balancer.Target{{URL: target}}
 		if b.options.Resolver != nil && isNamed(c.Targets[0]) && b.d.problems.count() == 0 {
-			c.Discovery.Source = newNames(b.options.Resolver, c.Targets)
+			c.Discovery.Source = newNames(b.options.Resolver, c.Targets, nil)
 		}
 		c.Health.Passive.Off = true // as in Kong, where upstreams alone have checks
 	}
@@ -296,61 +299,6 @@ func (b *builder) keep(key string, v any) {
 	if c, ok := v.(io.Closer); ok {
 		b.out.made = append(b.out.made, c)
 	}
-}
-
-// sharedPool returns the pool that all services of an upstream share; it owns it once.
-func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error) {
-	at := poolKey{up, scheme}
-	if p := b.pools[at]; p != nil {
-		return p, nil
-	}
-	targets := targetsOf(up, scheme)
-	first := targets
-	if !slices.ContainsFunc(targets, func(t balancer.Target) bool { return t.Weight != balancer.NoTraffic }) {
-		b.warnf(up.node, "no target of upstream %q takes traffic: requests for it are answered with 503", up.Name)
-		// A pool begins with one that does, which can be taken away from it then.
-		none := balancer.Target{URL: scheme + "://no-target.invalid", Weight: balancer.NoTraffic}
-		first = append(slices.Clone(targets), balancer.Target{URL: none.URL})
-		targets = append(targets, none)
-	}
-	h := b.health[up]
-	key := fmt.Sprintf("pool %q %q %s %s", up.Name, scheme, b.balancing[up].key, h.key)
-	var found *names
-	if b.options.Resolver != nil && slices.ContainsFunc(targets, isNamed) {
-		key += " names"
-		found = newNames(b.options.Resolver, targets)
-	}
-	before, stays := b.kept(key).(*balancer.Pool)
-	c := balancer.Config{Targets: first, Algorithm: b.balancing[up].algorithm, Health: h.config}
-	if stays || b.d.problems.count() > 0 { // then it is made to see whether it can be, and makes no checks
-		c.Health.Active = balancer.Active{}
-	} else if found != nil {
-		c.Discovery.Source = found
-		b.keep(key+" source", found)
-	}
-	p, err := balancer.NewPool(c)
-	if err == nil && found == nil { // not behind the back of a source, which may have answered
-		err = p.SetTargets(targets)
-	}
-	if err != nil {
-		_ = p.Close()
-		return nil, fmt.Errorf("upstream %q: %w", up.Name, err)
-	}
-	b.warnAboutScheme(up, scheme)
-	if stays {
-		// Only in a gateway that serves this snapshot may the targets change; see Reloader.
-		p = before
-		if source, ok := b.kept(key + " source").(*names); ok {
-			b.out.retarget = append(b.out.retarget, func() error { return source.set(targets) })
-		} else {
-			b.out.retarget = append(b.out.retarget, func() error { return before.SetTargets(targets) })
-		}
-	} else {
-		b.keep(key, p)
-	}
-	b.pools[at] = p
-	b.out.Gateway.Owns = append(b.out.Gateway.Owns, p)
-	return p, nil
 }
 
 func (b *builder) warnf(n *node, format string, args ...any) {

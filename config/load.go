@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-go/gateway"
+	"github.com/gatehouse-go/gateway/balancer"
 	"github.com/gatehouse-go/gateway/balancer/discovery"
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -52,10 +53,12 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Previous is the snapshot that a gateway serves and that the new one is to replace: what has not changed is taken over,
 	// upstreams with their connections and counters and the health of their targets, limiters with their counts. See [Reloader].
+	// What is taken over goes on as it was until the gateway serves the new one.
 	Previous *Snapshot
 }
 
-// Snapshot is what a file says, ready for [gateway.New] or [gateway.Gateway.Apply].
+// Snapshot is what a file says, ready for [gateway.New] or [gateway.Gateway.Apply], which change with its OnApply what was taken
+// over.
 type Snapshot struct {
 	// Gateway is the configuration. It owns the upstreams made for it, of which the targets are checked from now on: one that
 	// is not given to a gateway has to be closed with Close.
@@ -70,7 +73,7 @@ type Snapshot struct {
 	certificates map[string]*tls.Certificate
 	state        map[string]any // what the next snapshot may take over
 	made         []io.Closer    // for this one
-	retarget     []func() error // of pools that are taken over
+	applied      []func() error // once a gateway serves it: what was taken over changes then
 }
 
 // Close closes what was made for a snapshot that no gateway owns. What it has taken over from another stays.
@@ -175,7 +178,35 @@ func Load(name string, r io.Reader, o Options) (*Snapshot, error) {
 		closeAll(s.made)
 		return nil, err
 	}
+	s.Gateway.OnApply = s.serves(o)
 	return s, nil
+}
+
+// serves returns what is done once a gateway serves the snapshot: what was taken over becomes what the file says, and the checks of
+// pools end that were not.
+func (s *Snapshot) serves(o Options) func() {
+	var ended []*balancer.Pool
+	if o.Previous != nil {
+		for key, v := range o.Previous.state {
+			if k, ok := v.(*keptPool); ok && s.state[key] == nil {
+				ended = append(ended, k.pool)
+			}
+		}
+	}
+	log := o.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	return func() {
+		for _, f := range s.applied {
+			if err := f(); err != nil { // which was checked before
+				log.LogAttrs(context.Background(), slog.LevelError, "a part of the configuration is not in force", slog.Any("error", err)) // it is no request's
+			}
+		}
+		for _, pool := range ended {
+			pool.EndChecks()
+		}
+	}
 }
 
 // hashOf returns the version of a file.

@@ -2,6 +2,8 @@ package config
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -11,17 +13,54 @@ import (
 	"github.com/gatehouse-go/gateway/balancer/discovery"
 )
 
-// names is the source of targets of which some are names. The others stay as they are.
+// names is the source of targets of which some may be names. The others stay as they are. What a name was found at is remembered as
+// long as there is such a target, so that others take its place only when it was looked up, however that goes.
 type names struct {
 	resolver discovery.Resolver
 
 	mu      sync.Mutex
 	targets []balancer.Target
-	changed chan struct{} // closed when there are others
+	known   map[string]finding // by URL
+	lookups map[string]*lookup // by URL, those of targets that take traffic
+	watch   *watching          // nil while nobody does
 }
 
-func newNames(r discovery.Resolver, targets []balancer.Target) *names {
-	return &names{resolver: r, targets: slices.Clone(targets), changed: make(chan struct{})}
+// finding is what DNS has said of a name.
+type finding struct {
+	targets []balancer.Target
+	weight  int // that it was asked for
+}
+
+// lookup asks about a name again and again.
+type lookup struct {
+	weight int
+	cancel context.CancelFunc
+	heard  bool  // it has said something, or has failed to
+	err    error // why it has said nothing since
+}
+
+// watching is a call of Watch.
+type watching struct {
+	ctx     context.Context //nolint:containedctx // of the call
+	deliver func([]balancer.Target, error)
+	ended   chan error
+	running sync.WaitGroup
+	last    []balancer.Target // what was delivered
+}
+
+// newNames returns a source that knows what before, which may be nil, has found.
+func newNames(r discovery.Resolver, targets []balancer.Target, before *names) *names {
+	n := &names{resolver: r, targets: slices.Clone(targets), known: map[string]finding{}}
+	if before != nil {
+		before.mu.Lock()
+		defer before.mu.Unlock()
+		for _, t := range targets {
+			if f, ok := before.known[t.URL]; ok {
+				n.known[t.URL] = f
+			}
+		}
+	}
+	return n
 }
 
 // isNamed reports whether a target is a name that has to be looked up.
@@ -34,51 +73,178 @@ func isNamed(t balancer.Target) bool {
 	return err != nil && t.Weight != balancer.NoTraffic
 }
 
-// set replaces the targets. It returns nil.
-func (n *names) set(targets []balancer.Target) error {
+// set replaces the targets: at once where all names were found before.
+func (n *names) set(targets []balancer.Target) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !slices.Equal(n.targets, targets) {
-		n.targets = slices.Clone(targets)
-		close(n.changed)
-		n.changed = make(chan struct{})
+	if slices.Equal(n.targets, targets) {
+		return
 	}
-	return nil
+	n.targets = slices.Clone(targets)
+	for u := range n.known {
+		if !slices.ContainsFunc(targets, func(t balancer.Target) bool { return t.URL == u }) {
+			delete(n.known, u)
+		}
+	}
+	if n.watch != nil {
+		n.look()
+		n.tell()
+	}
 }
 
 // Watch implements [balancer.Source].
 func (n *names) Watch(ctx context.Context, deliver func([]balancer.Target, error)) error {
-	for {
-		n.mu.Lock()
-		targets, changed := n.targets, n.changed
-		n.mu.Unlock()
-		err := n.watch(ctx, targets, changed, deliver)
-		select {
-		case <-changed:
-		default:
-			return err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &watching{ctx: ctx, deliver: deliver, ended: make(chan error, 1)}
+	n.mu.Lock()
+	n.watch, n.lookups = w, map[string]*lookup{}
+	n.look()
+	n.tell()
+	n.mu.Unlock()
+	var err error
+	select {
+	case <-ctx.Done():
+		err = ctx.Err()
+	case err = <-w.ended:
+	}
+	n.mu.Lock()
+	n.watch = nil
+	n.mu.Unlock()
+	cancel()
+	w.running.Wait()
+	return err
+}
+
+// look has all names looked up, and no others. The caller holds the lock, as that of all that follow.
+func (n *names) look() {
+	wanted := make(map[string]bool, len(n.targets))
+	for _, t := range n.targets {
+		if !isNamed(t) {
+			continue
+		}
+		wanted[t.URL] = true
+		l := n.lookups[t.URL]
+		if l != nil && l.weight == t.Weight {
+			continue
+		}
+		if l != nil {
+			l.cancel()
+		}
+		_, known := n.known[t.URL]
+		n.lookups[t.URL] = n.begin(t, known)
+	}
+	for u, l := range n.lookups {
+		if !wanted[u] {
+			l.cancel()
+			delete(n.lookups, u)
 		}
 	}
 }
 
-// watch looks the targets up until there are others.
-func (n *names) watch(ctx context.Context, targets []balancer.Target, changed <-chan struct{}, deliver func([]balancer.Target, error)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-changed:
-			cancel()
-		case <-ctx.Done():
+// begin has a name looked up.
+func (n *names) begin(t balancer.Target, known bool) *lookup {
+	w := n.watch
+	ctx, cancel := context.WithCancel(w.ctx)
+	l := &lookup{weight: t.Weight, cancel: cancel, heard: known}
+	w.running.Go(func() {
+		err := n.ask(ctx, t, l)
+		if ctx.Err() == nil {
+			select {
+			case w.ended <- err:
+			default: // another has
+			}
+		}
+	})
+	return l
+}
+
+// ask looks a name up until ctx ends. A Resolver that panics has given up.
+func (n *names) ask(ctx context.Context, t balancer.Target, l *lookup) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("config: the Resolver panicked: %v", v)
 		}
 	}()
-	var all discovery.Merge
-	for _, t := range targets {
-		if isNamed(t) {
-			all = append(all, discovery.DNS{URL: t.URL, Weight: t.Weight, SRV: true, Resolver: n.resolver})
-		} else {
-			all = append(all, discovery.Static{t})
+	dns := discovery.DNS{URL: t.URL, Weight: t.Weight, SRV: true, Resolver: n.resolver}
+	return dns.Watch(ctx, func(found []balancer.Target, err error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if ctx.Err() != nil || n.watch == nil || n.lookups[t.URL] != l {
+			return
+		}
+		switch l.heard, l.err = true, err; {
+		case err != nil:
+		case len(found) == 0:
+			l.err = fmt.Errorf("config: %q has no addresses", t.URL)
+		default:
+			n.known[t.URL] = finding{found, t.Weight}
+		}
+		n.tell()
+	})
+}
+
+// tell delivers what there is, once something is known of each name. Where no name was found, and nothing else takes traffic, the
+// targets of before are better than none.
+func (n *names) tell() {
+	all, serves := n.found()
+	var errs []error
+	for _, t := range n.targets {
+		switch l := n.lookups[t.URL]; {
+		case l == nil:
+		case !l.heard:
+			return
+		case l.err != nil:
+			errs = append(errs, l.err)
 		}
 	}
-	return all.Watch(ctx, deliver)
+	w := n.watch
+	if len(errs) == 0 || serves && !slices.Equal(all, w.last) {
+		w.last = all
+		w.deliver(all, nil)
+	}
+	if len(errs) > 0 {
+		w.deliver(nil, errors.Join(errs...))
+	}
+}
+
+// found returns what is known of the targets, each once, and whether one of them takes traffic.
+func (n *names) found() (all []balancer.Target, serves bool) {
+	seen := map[string]bool{}
+	add := func(t balancer.Target) {
+		if !seen[t.URL] { // else it is that of the first
+			seen[t.URL] = true
+			all = append(all, t)
+			serves = serves || t.Weight != balancer.NoTraffic
+		}
+	}
+	for _, t := range n.targets {
+		if !isNamed(t) {
+			add(t)
+			continue
+		}
+		f := n.known[t.URL]
+		for _, at := range f.targets {
+			if at.Weight == f.weight { // and not what an SRV record says
+				at.Weight = t.Weight
+			}
+			add(at)
+		}
+	}
+	return all, serves
+}
+
+// first returns what a pool begins with: what is known, or else the targets as they are.
+func (n *names) first(targets []balancer.Target) []balancer.Target {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.targets {
+		if _, known := n.known[t.URL]; isNamed(t) && !known {
+			return targets
+		}
+	}
+	if all, serves := n.found(); serves {
+		return all
+	}
+	return targets
 }

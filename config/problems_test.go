@@ -246,6 +246,7 @@ func TestBadFiles(t *testing.T) {
 		"hash twice":           {head + "upstreams: [{name: u, hash_on: ip, hash_fallback: ip}]\n", []string{`upstreams[0].hash_fallback: found "ip": is the same as hash_on`}},
 		"hash header twice":    {head + "upstreams: [{name: u, hash_on: header, hash_on_header: x-a, hash_fallback: header, hash_fallback_header: X-A}]\n", []string{`upstreams[0].hash_fallback: found "header": is the same as hash_on`}},
 		"cookie and fallback":  {head + "upstreams: [{name: u, hash_on: cookie, hash_on_cookie: c, hash_fallback: ip}]\n", []string{`upstreams[0].hash_fallback: found "ip": never comes: who has no cookie gets one`}},
+		"cookie of a host":     {head + "upstreams: [{name: u, hash_on: cookie, hash_on_cookie: __Host-c, hash_on_cookie_path: /a}]\n", []string{`upstreams[0].hash_on_cookie_path: found "/a": must be / for the cookie __Host-c`}},
 		"cookie path":          {head + "upstreams: [{name: u, hash_on_cookie_path: app}, {name: v, hash_on_cookie_path: /a;b}]\n", []string{`upstreams[0].hash_on_cookie_path: found "app": should start with: /`, `upstreams[1].hash_on_cookie_path: found "/a;b": has a character`}},
 		"nobody":               {head + "consumers: [{tags: [x]}]\n", []string{"consumers[0]: a consumer needs a username or a custom_id"}},
 		"certificate":          {head + "certificates: [{cert: x, key: s3cret, snis: [{name: a}]}]\n", []string{"certificates[0]: certificate and key do not make a pair"}},

@@ -106,12 +106,9 @@ func (r *Reloader) load() (bool, error) {
 		r.failed = read
 		return false, errors.Join(err, s.Close())
 	}
-	for _, f := range s.retarget {
-		err = errors.Join(err, f()) // checked before
-	}
 	r.failed = ""
 	r.current.Store(s)
-	return true, err
+	return true, nil
 }
 
 // Watch looks at the file until ctx ends, and on each value of trigger at once (a SIGHUP, say; nil for none). What it does is

@@ -117,7 +117,7 @@ func (b *builder) shared() (*shared, *tables) {
 		}
 	}
 	if s, ok := b.kept("shared").(*shared); ok {
-		b.out.retarget = append(b.out.retarget, func() error {
+		b.out.applied = append(b.out.applied, func() error {
 			s.tables.Store(t)
 			return nil
 		})

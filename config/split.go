@@ -343,7 +343,7 @@ func (b *builder) splitOf(r *route) *split.Split {
 	weights := schema.weights()
 	if before, ok := b.kept(string(key)).(*keptSplit); ok {
 		if !maps.Equal(before.weights, weights) { // somebody wants others now
-			b.out.retarget = append(b.out.retarget, func() error { return before.split.SetWeights(weights) })
+			b.out.applied = append(b.out.applied, func() error { return before.split.SetWeights(weights) })
 		}
 		b.out.state[string(key)] = &keptSplit{before.split, weights}
 		b.splits.made[plan] = before.split

@@ -193,7 +193,7 @@ func TestDNSIsAskedAgain(t *testing.T) {
 		time.Sleep(14 * time.Second)
 		require.Equal(t, `error: discovery: addresses of "users.test": context deadline exceeded`, w.last())
 		n.set(func(n *names) { n.hangs = false })
-		time.Sleep(11 * time.Second)
+		time.Sleep(14 * time.Second)
 		require.Contains(t, w.last(), "http://10.0.0.2 ")
 		n.set(func(n *names) { n.asked = 0 })
 		time.Sleep(time.Hour)
@@ -201,6 +201,32 @@ func TestDNSIsAskedAgain(t *testing.T) {
 		n.set(func(n *names) { n.hangs = true })
 		time.Sleep(10 * time.Second)
 		w.end(t) // in the middle of a question
+	})
+}
+
+// Behind a question that failed the next does not wait for the interval.
+func TestDNSIsAskedAgainSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &names{addrs: map[string][]netip.Addr{"users.test": addrs("10.0.0.1")}, err: errors.New("server misbehaving")}
+		w := watch(t, discovery.DNS{URL: "http://users.test", Resolver: n})
+		asked := func(within time.Duration) (n2 int) {
+			time.Sleep(within)
+			n.set(func(n *names) { n2, n.asked = n.asked, 0 })
+			return n2
+		}
+		require.Equal(t, 1, asked(800*time.Millisecond))
+		require.Equal(t, 1, asked(400*time.Millisecond), "after a second")
+		require.Equal(t, 4, asked(33*time.Second), "after 2, 4, 8 and 16")
+		require.InDelta(t, 20, asked(10*time.Minute), 2, "and not more often than otherwise")
+		n.set(func(n *names) { n.err = nil })
+		time.Sleep(34 * time.Second)
+		require.Contains(t, w.last(), "http://10.0.0.1 ")
+		asked(0)
+		n.set(func(n *names) { n.err = errors.New("server misbehaving") })
+		asked(35 * time.Second)
+		require.GreaterOrEqual(t, asked(10*time.Second), 1, "from the beginning")
+		w.end(t)
 	})
 }
 

@@ -25,6 +25,9 @@ const (
 )
 
 const (
+	// afterFailure is how long after a question that failed the next is asked at first, as in Kong; it is doubled each time.
+	afterFailure = time.Second
+
 	shortest = 10 * time.Millisecond // of the intervals
 	longest  = 24 * time.Hour
 	// maxAddresses is how many addresses of a name are used.
@@ -62,7 +65,8 @@ type DNS struct {
 	// Weight, Priority and Zone are those of each target.
 	Weight, Priority int
 	Zone             string
-	// Interval is the time between two questions, up to a tenth shorter or longer by chance. Default 30 s; at least 10 ms.
+	// Interval is the time between two questions, up to a tenth shorter or longer by chance. Behind one that failed it is a second, and
+	// twice that each time, as long as that is less. Default 30 s; at least 10 ms.
 	Interval time.Duration
 	// Timeout bounds a question. Default 5 s.
 	Timeout time.Duration
@@ -364,6 +368,7 @@ func trimDot(name string) string {
 // poll asks again and again until ctx ends.
 func poll(ctx context.Context, interval, timeout time.Duration, deliver func([]balancer.Target, error), ask func(context.Context) ([]balancer.Target, error)) error {
 	interval = cmp.Or(interval, DefaultInterval)
+	again := afterFailure
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -379,8 +384,15 @@ func poll(ctx context.Context, interval, timeout time.Duration, deliver func([]b
 			return ctx.Err()
 		}
 		deliver(targets, err)
+		wait := interval
+		if err == nil {
+			again = afterFailure
+		} else {
+			wait = min(interval, again)
+			again = wait * 2
+		}
 		const shares = 10
-		timer.Reset(interval - interval/shares + rand.N(2*interval/shares+1)) //nolint:gosec // G404: nothing depends on its being a secret
+		timer.Reset(wait - wait/shares + rand.N(2*wait/shares+1)) //nolint:gosec // G404: nothing depends on its being a secret
 	}
 }
 
