@@ -120,7 +120,7 @@ func (r *race) start(t *try) (end result, ok bool) {
 	}
 	run := &runner{try: t, arrival: arrival{err: errAbandoned}} // which holds when a round tripper ends its goroutine
 	ctx, cancel := context.WithCancel(t.out.Context())
-	run.cancel, t.out, t.limits.Receiver = cancel, t.out.WithContext(ctx), run
+	run.cancel, t.out, t.limits.Receiver, t.limits.Prompt = cancel, t.out.WithContext(ctx), run, true
 	r.running = append(r.running, run)
 	started = true
 	go func() {

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/balancer"
+	"github.com/gatehouse-go/gateway/internal/race"
 	"github.com/gatehouse-go/gateway/policy"
 )
 
@@ -162,6 +164,40 @@ func TestHedgedAnswers(t *testing.T) {
 			require.Zero(t, up.Status().InFlight)
 		})
 	}
+}
+
+// The answer of the first does not wait for the other try to notice that it is given up, over either transport.
+func TestHedgesEndAtOnce(t *testing.T) {
+	t.Parallel()
+	if race.Enabled {
+		t.Skip("the race detector is slow")
+	}
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	fast := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(2 * time.Millisecond) }))
+	t.Cleanup(func() {
+		slow.Close()
+		fast.Close()
+	})
+	median := func(outbound ...func(http.RoundTripper) http.RoundTripper) time.Duration {
+		up := retrying(t, gateway.UpstreamConfig{
+			Targets: []balancer.Target{{URL: slow.URL}, {URL: fast.URL, Priority: 1}}, Outbound: outbound,
+			Retry: policy.Retry{Hedge: time.Millisecond}, HedgeBudget: gateway.RetryBudget{Share: 1},
+		})
+		took := make([]time.Duration, 61)
+		for i := range took {
+			began := time.Now()
+			w := httptest.NewRecorder()
+			up.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+			require.Equal(t, 200, w.Code)
+			took[i] = time.Since(began)
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	standard := median(func(next http.RoundTripper) http.RoundTripper { return next })
+	direct := median()
+	t.Log("over Standard", standard, "and Direct", direct)
+	require.Less(t, direct, 3*standard)
 }
 
 // Close ends races as it ends other requests.

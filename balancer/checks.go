@@ -145,6 +145,7 @@ func (p *Pool) check(m *Member, c *checking) {
 		return
 	}
 	k.wg.Add(1)
+	ejections := m.record.ejections
 	p.mu.Unlock()
 	defer p.follow() // whoever is told may close the pool
 	defer k.wg.Done()
@@ -165,7 +166,9 @@ func (p *Pool) check(m *Member, c *checking) {
 		return
 	}
 	c.timer, c.at, c.took, c.err = nil, at, took, err
-	p.checked(m, c, p.home.since(time.Now()))
+	if err != nil || ejections == m.record.ejections { // a success from before an ejection says nothing
+		p.checked(m, c, p.home.since(time.Now()))
+	}
 	if c.timer == nil {
 		p.reschedule(m)
 	}

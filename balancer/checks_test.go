@@ -240,6 +240,30 @@ func TestChecksOfTargets(t *testing.T) {
 	})
 }
 
+// A check that began before an ejection does not end it.
+func TestCheckFromBeforeAnEjection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		p := checked(t, balancer.Health{Active: balancer.Active{Checker: s, Interval: 10 * time.Second, UnhealthyInterval: 10 * time.Second, Timeout: 5 * time.Second, Successes: 1}})
+		slow := func(context.Context) error {
+			time.Sleep(3 * time.Second)
+			return nil
+		}
+		s.set("a", slow)
+		for began := time.Now(); s.asked("a", began) == 0; {
+			time.Sleep(100 * time.Millisecond)
+		}
+		end(t, p, "http://a", refused)
+		time.Sleep(4 * time.Second)
+		require.Equal(t, balancer.Ejected, p.Status()[0].Health)
+		require.False(t, p.Status()[0].CheckedAt.IsZero())
+		time.Sleep(15 * time.Second)
+		require.Equal(t, balancer.Healthy, p.Status()[0].Health, "the next one does")
+		require.NoError(t, p.Close())
+	})
+}
+
 // Checks that have ended say nothing more, and do not begin again.
 func TestEndChecks(t *testing.T) {
 	t.Parallel()

@@ -56,9 +56,10 @@ type Forward struct {
 }
 
 // Timeouts bound an upstream request. In each field zero means the default, negative means no bound. FirstByte and Idle may be
-// exceeded by a sixteenth.
+// exceeded by a sixteenth, or by 20 ms if that is more.
 type Timeouts struct {
-	// Connect bounds the making of a connection, TLS included. Default 3 s.
+	// Connect bounds the making of a connection, TLS included. Default 3 s. One that is made when its request was given up is left to
+	// others: without a bound it has until Total, and 5 min at most.
 	Connect time.Duration
 	// FirstByte bounds the wait for the head of the final answer, from when the request was sent. Default 30 s.
 	FirstByte time.Duration

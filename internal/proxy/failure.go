@@ -95,7 +95,7 @@ func Fault(err error, begun bool) policy.Fault {
 	switch {
 	case !errors.As(err, &t):
 		return policy.FaultUnknown
-	case transport.AtLimit(err):
+	case transport.AtLimit(err), transport.RefusedPerhaps(err):
 		return policy.FaultNone
 	}
 	switch t.Code {

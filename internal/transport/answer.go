@@ -116,10 +116,10 @@ type wireBody struct {
 	framing framing
 	left    int64 // of a sized body
 	chunks  chunked.Reader
-	done    bool          // the end was read
-	last    bool          // the connection is not used after it
-	doubt   bool          // the target might send a body all the same
-	keeps   time.Duration // see keepTime
+	done    bool      // the end was read
+	last    bool      // the connection is not used after it
+	doubt   bool      // the target might send a body all the same
+	until   time.Time // see keptUntil
 	err     error
 }
 
@@ -283,7 +283,7 @@ func (b *wireBody) Close() error {
 	}
 	keep := (b.done || b.framing == empty) && b.err == nil && !b.last
 	b.c = nil
-	c.doubt, c.keeps = b.doubt, b.keeps
+	c.doubt, c.until = b.doubt, b.until
 	d := c.pool.d
 	c.finish(keep)
 	d.leave()

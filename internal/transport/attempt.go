@@ -54,8 +54,8 @@ type attempt struct {
 	got     time.Time // when conn was there
 	reused  bool      // it was used before, and nobody else uses it
 	http2   bool
-	streams int  // of HTTP/2 that were tried
-	endless bool // too many
+	streams int // of HTTP/2 that were tried
+	tooMany bool
 	twice   bool // it may be sent so often
 
 	touched   bool  // the upload has been read from: it cannot be sent again
@@ -242,10 +242,10 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 		a.mu.Lock()
 		a.http2, a.reused = true, info.Reused && info.WasIdle
 		a.streams++
-		endless := a.streams > maxStreams || a.streams > 2 && !a.twice
-		a.endless = a.endless || endless
+		tooMany := a.streams > maxStreams || a.streams > 2 && !a.twice
+		a.tooMany = a.tooMany || tooMany
 		a.mu.Unlock()
-		if endless { // net/http repeats what is reset with PROTOCOL_ERROR for as long as it may
+		if tooMany { // net/http repeats what is reset with PROTOCOL_ERROR for as long as it may
 			a.cancel()
 			return
 		}
@@ -389,10 +389,11 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 	if e := a.ending(err); e != nil {
 		return e
 	}
+	if again := a.endless(); again != nil {
+		return &Error{Code: ConnectionReset, Err: again}
+	}
 	var known *Error
 	switch {
-	case a.isEndless():
-		return &Error{Code: ConnectionReset, Err: errEndless}
 	case a.unprocessed(err):
 		return &Error{Code: StaleConnection, Err: err, Unprocessed: true}
 	case errors.As(err, &known):
@@ -406,25 +407,6 @@ func (a *attempt) failure(err error, sent http.Header) *Error {
 	default:
 		return &Error{Code: InvalidResponse, Err: err}
 	}
-}
-
-// unprocessed reports whether the target said in HTTP/2 that it has not acted on the request, and net/http would repeat it but
-// for its body, or has done so to no avail.
-func (a *attempt) unprocessed(err error) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.http2 && (errors.Is(err, errTouched) || err.Error() == "http2: Transport received Server's graceful shutdown GOAWAY" || isRefusedStream(err.Error()))
-}
-
-// maxStreams is on how many streams of HTTP/2 an exchange may be tried; twice if it may change something.
-const maxStreams = 4
-
-var errEndless = errors.New("the target has reset the request again and again")
-
-func (a *attempt) isEndless() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.endless
 }
 
 // hasEnded reports whether err says that the connection has ended, and not only the exchange, or that the answer is malformed.

@@ -63,13 +63,12 @@ type http1 struct {
 
 	mu       sync.Mutex
 	used     bool
-	again    bool          // by another exchange than the first
-	since    time.Time     // when it was put back
-	keeps    time.Duration // how long it may be idle then; 0: as long as others
-	idle     uint64        // what had been taken from the socket when the last one was over
-	kept     bool          // net/http has put it back
-	listened bool          // and reads again
-	judged   bool          // the answer was found fit
+	again    bool      // by another exchange than the first
+	until    time.Time // when it must not be used any more; zero: as long as others
+	idle     uint64    // what had been taken from the socket when the last one was over
+	kept     bool      // net/http has put it back
+	listened bool      // and reads again
+	judged   bool      // the answer was found fit
 }
 
 func newHTTP1(c net.Conn) *http1 {
@@ -120,7 +119,7 @@ func (c *http1) keep() {
 	c.heard = false
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.kept, c.since = true, time.Now()
+	c.kept = true
 }
 
 // hangUp ends the connection. net/http notices, and only its own Close lets the next exchange go on: until then it might
@@ -131,14 +130,14 @@ func (c *http1) hangUp() {
 	}
 }
 
-// judge lets the next exchange have the connection, once this one has ended, for as long as it keeps. There may be none.
-func (c *http1) judge(keeps time.Duration) {
+// judge lets the next exchange have the connection, once this one has ended, until then if that is not zero. There may be none.
+func (c *http1) judge(until time.Time) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.judged, c.keeps = true, keeps
+	c.judged, c.until = true, until
 	c.offer()
 }
 
@@ -232,7 +231,7 @@ func (c *http1) Write(p []byte) (int, error) {
 func (c *http1) look() error {
 	c.mu.Lock()
 	again, idle := c.again, c.idle
-	over := again && c.keeps != 0 && time.Since(c.since) >= c.keeps
+	over := again && !c.until.IsZero() && !time.Now().Before(c.until)
 	c.mu.Unlock()
 	if over {
 		return errEnded

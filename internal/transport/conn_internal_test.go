@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -50,7 +51,7 @@ func TestSurplusBehindAnAnswer(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "first.", string(p))
 
-			c.judge(0)
+			c.judge(time.Time{})
 			c.keep()
 			if surplus != "" {
 				_, err = c.Read(p)

@@ -55,15 +55,10 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 	defer s.running.Done()
 	limit := fallbackConnect
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
-		limit = a.limits.Connect
+		limit = a.connectLimit()
 		a.dialling()
 	}
-	var cancel context.CancelFunc
-	if limit > 0 {
-		ctx, cancel = context.WithTimeout(ctx, limit)
-	} else {
-		ctx, cancel = context.WithCancel(ctx)
-	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	stop := context.AfterFunc(s.life, cancel)
 	defer stop()
@@ -112,6 +107,21 @@ func (s *Standard) connect(ctx context.Context, network, addr string, secure *tl
 
 // fallbackConnect bounds dialling nobody set a limit for.
 const fallbackConnect = 3 * time.Second
+
+// longestConnect bounds it where somebody wants no limit. The exchange may be long over then, and the connection has a place that
+// others wait for.
+const longestConnect = 5 * time.Minute
+
+// connectLimit returns how long dialling for a may take. It goes on when the exchange is given up, for others.
+func (a *attempt) connectLimit() time.Duration {
+	if limit := a.limits.Connect; limit > 0 {
+		return limit
+	}
+	if end := a.limits.Deadline; !end.IsZero() {
+		return min(max(time.Until(end), 0), longestConnect)
+	}
+	return longestConnect
+}
 
 func dialCode(ctx context.Context, err error) string {
 	var dns *net.DNSError

@@ -44,9 +44,13 @@ type Direct struct {
 
 	pools atomic.Pointer[map[string]*pool] // by the host of a URL; a map never changes
 
-	mu    sync.Mutex
-	wires map[*wire]struct{}
+	mu      sync.Mutex
+	wires   map[*wire]struct{}
+	sweepAt int // when there are so many pools, those that nobody uses go
 }
+
+// fewPools is up to how many pools are kept that nobody uses.
+const fewPools = 64
 
 // directEnded marks a Direct that was closed, in a bit that the number of exchanges cannot reach.
 const directEnded = 1 << 62
@@ -127,6 +131,10 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 	p := d.pool(out.URL.Host)
 	for try := 0; ; {
 		c, err := p.acquire(out.Context(), l, l.Fresh || try == maxStale)
+		if err == errRetired { //nolint:errorlint // the very value
+			p = d.pool(out.URL.Host)
+			continue
+		}
 		if err == errOpaque { //nolint:errorlint // the very value
 			entered = false
 			d.leave()
@@ -239,6 +247,10 @@ func (d *Direct) pool(host string) *pool {
 		return p
 	}
 	pools = maps.Clone(pools)
+	if len(pools) >= max(d.sweepAt, fewPools) { // targets come and go
+		maps.DeleteFunc(pools, func(_ string, p *pool) bool { return p.retire() })
+		d.sweepAt = 2 * len(pools)
+	}
 	p := newPool(d, host)
 	pools[host] = p
 	d.pools.Store(&pools)

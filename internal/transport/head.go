@@ -172,7 +172,7 @@ func (b *wireBody) frame(a *Answer, method string) error {
 		case "Trailer":
 			trailer = f.Values
 		case "Keep-Alive":
-			b.keeps = keepTime(f.Values)
+			b.until = keptUntil(f.Values)
 		}
 	}
 	if coded && (len(coding) != 1 || !strings.EqualFold(coding[0], "chunked") || a.ContentLength >= 0 || a.ProtoMinor == 0) {
@@ -202,7 +202,7 @@ func (b *wireBody) frame(a *Answer, method string) error {
 	default:
 		b.framing, b.last = untilClose, true
 	}
-	b.last = b.last || b.keeps < 0 || a.ProtoMinor == 0 || canonical.HasOption(connection, "close")
+	b.last = b.last || a.ProtoMinor == 0 || canonical.HasOption(connection, "close")
 	a.Body = b
 	return nil
 }

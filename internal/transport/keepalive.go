@@ -10,8 +10,24 @@ import (
 // then. Where the target keeps it shorter than twice that, it is half the time.
 const keepMargin = time.Second
 
-// keepTime returns for how long a connection may be idle whose target said with Keep-Alive how long it keeps it (the field of RFC 2068
-// section 19.7.1, with the parameter that Apache, Node and others send); 0 if it did not say, negative if not at all.
+// keptUntil returns until when a connection may be used whose target said in an answer, of which the head has just come, how long it
+// keeps it: Keep-Alive (RFC 2068 section 19.7.1) with the parameter that Apache, Node and others send. The zero time says that it did
+// not say, one in the past that it does not keep it. The target counts from the end of the answer, which a slow client may get later.
+func keptUntil(lines []string) time.Time {
+	if len(lines) == 0 {
+		return time.Time{}
+	}
+	switch keep := keepTime(lines); {
+	case keep == 0:
+		return time.Time{}
+	case keep < 0:
+		return time.Unix(1, 0)
+	default:
+		return time.Now().Add(keep)
+	}
+}
+
+// keepTime returns for how long that is; 0 if it did not say, negative if not at all.
 func keepTime(lines []string) time.Duration {
 	var least time.Duration
 	for _, line := range lines {

@@ -54,7 +54,7 @@ func TestConnectionsThatTargetsKeep(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		keepAlive string
-		idle      time.Duration
+		idle      time.Duration // of which the client takes some to take the answer
 		conns     int
 	}{
 		{"", 20 * time.Second, 1},
@@ -81,7 +81,7 @@ func TestConnectionsThatTargetsKeep(t *testing.T) {
 						go answersAll(server, head)
 						return client, nil
 					}})
-					postTwice(t, s, "target.test", body, func() { time.Sleep(tt.idle) })
+					postTwice(t, s, "target.test", body, func() { time.Sleep(tt.idle / 2) }, func() { time.Sleep(tt.idle - tt.idle/2) })
 					require.Equal(t, tt.conns, conns, "Standard")
 					require.NoError(t, s.Close())
 				})
@@ -101,11 +101,13 @@ func TestConnectionsThatTargetsKeep(t *testing.T) {
 					}
 				}()
 				d, host := NewDirect(Config{}), l.Addr().String()
-				postTwice(t, d, host, body, func() {
+				postTwice(t, d, host, body, func() {}, func() {
 					for _, c := range d.pool(host).idle { // as if so much time had gone by
-						c.since = c.since.Add(-tt.idle)
-						if tt.conns == 1 && tt.keepAlive != "" {
-							c.since = c.since.Add(time.Minute) // however busy the machine is
+						if c.until.IsZero() {
+							continue
+						}
+						if c.until = c.until.Add(-tt.idle); tt.conns == 1 {
+							c.until = c.until.Add(time.Minute) // however busy the machine is
 						}
 					}
 				})
@@ -130,7 +132,7 @@ func answersAll(c net.Conn, answer string) {
 }
 
 // postTwice makes two requests, of which the second may not be repeated.
-func postTwice(t *testing.T, s Transport, host, body string, between func()) {
+func postTwice(t *testing.T, s Transport, host, body string, within, between func()) {
 	t.Helper()
 	for i := range 2 {
 		if i > 0 {
@@ -144,6 +146,9 @@ func postTwice(t *testing.T, s Transport, host, body string, between func()) {
 		r.RequestURI = ""
 		a, err := s.Send(r, Limits{Connect: time.Minute, FirstByte: time.Minute, Idle: time.Minute})
 		require.NoError(t, err)
+		if i == 0 {
+			within()
+		}
 		_, err = io.Copy(io.Discard, a.Body)
 		require.NoError(t, err)
 		require.NoError(t, a.Body.Close())

@@ -23,6 +23,7 @@ type pool struct {
 	idle     []*wire // the one used last is last
 	open     int     // connections, those being dialled included
 	waiters  []*waiter
+	retired  bool // there is another one for its target, or none
 	use      use
 	reaper   *time.Timer // nil until something was idle
 	reaping  bool        // it runs
@@ -50,8 +51,9 @@ type grant struct {
 }
 
 var (
-	errOpaque = errors.New("transport: the connection's socket cannot be looked into")
-	errWait   = errors.New("transport: no connection became free in time")
+	errOpaque  = errors.New("transport: the connection's socket cannot be looked into")
+	errRetired = errors.New("transport: the pool is used no more")
+	errWait    = errors.New("transport: no connection became free in time")
 )
 
 func newPool(d *Direct, host string) *pool {
@@ -80,6 +82,10 @@ func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error)
 	var due time.Time // of the wait for a connection
 	for {
 		p.mu.Lock()
+		if p.retired {
+			p.mu.Unlock()
+			return nil, errRetired
+		}
 		if p.use == opaque {
 			p.mu.Unlock()
 			return nil, errOpaque
@@ -376,6 +382,14 @@ func (p *pool) settle(c *wire) bool {
 		w.ready <- grant{}
 	}
 	return usable
+}
+
+// retire ends a pool without connections, and reports whether it was one.
+func (p *pool) retire() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retired = p.open == 0 && len(p.waiters) == 0 && p.probed.Load() == nil
+	return p.retired
 }
 
 // close closes what is idle.

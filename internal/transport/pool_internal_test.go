@@ -2,12 +2,15 @@ package transport
 
 import (
 	"bufio"
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -161,4 +164,62 @@ func TestTakeFromIdle(t *testing.T) {
 	require.Same(t, third, c)
 	require.False(t, usable)
 	require.Empty(t, p.idle)
+}
+
+// Targets come and go: what is kept of those that nobody asks any more is bounded, and what is used stays.
+func TestPoolsOfTargetsThatAreGone(t *testing.T) {
+	t.Parallel()
+	const closing, keeping = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	serve := func(answer string) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go answersAll(c, answer)
+			}
+		}()
+		return l.Addr().String()
+	}
+	addrs := map[string]string{"kept:80": serve(keeping), "gone": serve(closing)}
+	var dials atomic.Int64
+	d := NewDirect(Config{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		to, ok := addrs[addr]
+		if !ok {
+			to = addrs["gone"]
+		} else {
+			dials.Add(1)
+		}
+		return new(net.Dialer).DialContext(ctx, network, to)
+	}})
+	ask := func(host string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/", nil)
+		a, err := d.Send(r, Limits{Connect: time.Minute, FirstByte: time.Minute, Idle: time.Minute})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err = io.Copy(io.Discard, a.Body); err != nil {
+			t.Error(err)
+		}
+		_ = a.Body.Close()
+	}
+	ask("kept")
+	var clients sync.WaitGroup
+	for i := range 4 {
+		clients.Go(func() {
+			for j := range 250 {
+				ask(fmt.Sprintf("h%d", (i*100+j)%700)) // some of them by several
+			}
+		})
+	}
+	clients.Wait()
+	require.LessOrEqual(t, len(*d.pools.Load()), 2*fewPools)
+	ask("kept")
+	require.EqualValues(t, 1, dials.Load())
+	require.NoError(t, d.Close())
 }

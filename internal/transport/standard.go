@@ -283,7 +283,7 @@ func (a *attempt) accept(res *http.Response, c *http1, asked bool) error {
 	if suspect(res) {
 		c.hangUp()
 	} else {
-		c.judge(keepTime(res.Header["Keep-Alive"]))
+		c.judge(keptUntil(res.Header["Keep-Alive"]))
 	}
 	a.answer = res.Body
 	res.Body = (*answerBody)(a)

@@ -42,6 +42,8 @@ type Limits struct {
 	Again bool
 	// Fresh: a new connection is used, after a kept one in HTTP/1 was dead.
 	Fresh bool
+	// Prompt: the end of the context ends the exchange at once. Otherwise a [Direct] may notice it 20 ms later.
+	Prompt bool
 	// Receiver is told what the answer itself does not say. Nil is told nothing.
 	Receiver Receiver
 }

@@ -130,8 +130,8 @@ func TestCloseEndsDialling(t *testing.T) {
 			return nil, context.Cause(ctx)
 		}})
 		ctx, cancel := context.WithCancel(t.Context())
-		failed := make(chan error, 2)
-		for _, l := range []transport.Limits{{Connect: time.Minute}, {}} {
+		failed := make(chan error, 3)
+		for _, l := range []transport.Limits{{Connect: time.Minute}, {}, {Connect: -1, Deadline: time.Now().Add(2 * time.Minute)}} {
 			go func() {
 				_, err := s.Send(outgoing(ctx, "http://a.test", nil), l)
 				failed <- err
@@ -139,12 +139,27 @@ func TestCloseEndsDialling(t *testing.T) {
 		}
 		synctest.Wait()
 		cancel()
-		require.Equal(t, transport.Canceled, code(t, <-failed))
-		require.Equal(t, transport.Canceled, code(t, <-failed))
-		require.EqualValues(t, 2, dialling.Load())
+		for range 3 {
+			require.Equal(t, transport.Canceled, code(t, <-failed))
+		}
+		require.EqualValues(t, 3, dialling.Load())
 		time.Sleep(61 * time.Second)
-		require.EqualValues(t, 1, dialling.Load(), "the bounded one ended")
+		require.EqualValues(t, 2, dialling.Load(), "the bounded one ended")
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 1, dialling.Load(), "and that of an exchange that was bounded")
+		time.Sleep(2 * time.Minute)
+		require.EqualValues(t, 1, dialling.Load())
+		time.Sleep(time.Minute)
+		require.Zero(t, dialling.Load(), "and nothing has a place for ever")
+
+		go func() {
+			_, err := s.Send(outgoing(t.Context(), "http://a.test", nil), transport.Limits{})
+			failed <- err
+		}()
+		synctest.Wait()
+		require.EqualValues(t, 1, dialling.Load())
 		require.NoError(t, s.Close())
+		require.Equal(t, transport.Closed, code(t, <-failed))
 		require.Zero(t, dialling.Load())
 	})
 }

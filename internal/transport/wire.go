@@ -22,10 +22,10 @@ type wire struct {
 	under  *socket // nil where it cannot be looked into
 	cancel func()  // cut with Canceled, made once
 	born   time.Time
-	since  time.Time     // when it became idle, or the exchange began
-	used   bool          // an exchange before went well
-	doubt  bool          // the target might still send a body behind the answer before
-	keeps  time.Duration // how long it may be idle; 0: as long as others
+	since  time.Time // when it became idle, or the exchange began
+	used   bool      // an exchange before went well
+	doubt  bool      // the target might still send a body behind the answer before
+	until  time.Time // when it must not be used any more; zero: as long as others
 
 	in       []byte // what was read and not taken yet is in[from:to]
 	from, to int
@@ -179,7 +179,7 @@ func (c *wire) awaitWriteLocked(limit time.Duration, now time.Time) error {
 
 // begin readies the connection for an exchange. It returns errUnfit for a kept one that the target is about to close.
 func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
-	c.doubt, c.heard, c.readErr, c.patient = false, false, nil, !streamed && (l.FirstByte <= 0 || l.FirstByte > patience)
+	c.doubt, c.heard, c.readErr, c.patient = false, false, nil, !streamed && !l.Prompt && (l.FirstByte <= 0 || l.FirstByte > patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.number++
@@ -201,7 +201,7 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 	if !c.patient || now.IsZero() {
 		now = time.Now()
 	}
-	if c.keeps > 0 && now.Sub(c.since) >= c.keeps {
+	if !c.until.IsZero() && !now.Before(c.until) {
 		return errUnfit
 	}
 	c.since = now
