@@ -27,7 +27,7 @@ func (c *UpstreamConfig) health() balancer.Health {
 
 // checkDialer returns how checks connect, to a Unix socket as well. They tell the target that they come from no client.
 func (c *UpstreamConfig) checkDialer() func(ctx context.Context, network, address string) (net.Conn, error) {
-	plain := net.Dialer{KeepAlive: transport.KeepAlive}
+	plain := transport.NewDialer()
 	own, preface := c.Dial, c.ProxyHeader.preface()
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		dial := plain.DialContext

@@ -270,7 +270,7 @@ func (c *UpstreamConfig) dialer(pool *balancer.Pool) func(ctx context.Context, n
 	}
 	dial := c.Dial
 	if dial == nil {
-		dial = (&net.Dialer{KeepAlive: transport.KeepAlive}).DialContext
+		dial = transport.NewDialer().DialContext
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if socket := pool.Socket(address); socket != "" {

@@ -24,12 +24,31 @@ func (p *Pool) SetAlgorithm(a Algorithm) error {
 		return &ConfigError{Field: "Algorithm", Problem: "has a LoadFactor, which the algorithm that the pool was made with had not; make a pool for it"}
 	}
 	before, s := p.algorithm, p.state.Load()
+	if s.picker == nil { // none is made now, and it has to be possible later
+		if err := p.try(a, s.members); err != nil {
+			return err
+		}
+	}
 	p.algorithm = a
 	if err := p.install(&state{members: s.members, reach: s.reach}, nil, p.home.since(time.Now())); err != nil {
 		p.algorithm = before
 		return err
 	}
 	return nil
+}
+
+// try makes a picker for all members, and throws it away. p.mu is held.
+func (p *Pool) try(a Algorithm, members []*Member) error {
+	out := make([]bool, len(members))
+	for i, m := range members {
+		out[i], m.out = m.out, false
+	}
+	_, err := newPicker(a, members, p.zone)
+	for i, m := range members {
+		m.out = out[i]
+		m.forget()
+	}
+	return err
 }
 
 // checkAlgorithm returns a, or the default, if nothing is wrong with it as far as can be seen without members.

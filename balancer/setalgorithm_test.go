@@ -1,6 +1,7 @@
 package balancer_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -86,6 +88,42 @@ func TestSetAlgorithmProblems(t *testing.T) {
 	p = newPool(t, loaded, 0, 0)
 	require.NoError(t, p.SetAlgorithm(balancer.RoundRobin{}))
 	require.NoError(t, p.SetAlgorithm(loaded))
+}
+
+// unable is an algorithm of the application's that cannot do it.
+type unable struct{}
+
+func (unable) NewPicker([]*balancer.Member) (balancer.Picker, error) {
+	return nil, errors.New("cannot")
+}
+
+// What could not serve later is refused now, also while nobody is served.
+func TestSetAlgorithmWhileRefusing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := balancer.NewPool(balancer.Config{
+			Targets: named("a", "b"), Health: balancer.Health{Panic: -1, MaxEjected: 1, Passive: balancer.Passive{EjectionTime: time.Second}},
+		})
+		require.NoError(t, err)
+		require.ErrorContains(t, p.SetAlgorithm(unable{}), "cannot")
+		end(t, p, "http://a", refused)
+		end(t, p, "http://b", refused)
+		_, err = p.Pick(balancer.Query{})
+		require.ErrorIs(t, err, balancer.ErrNoTarget)
+		require.ErrorContains(t, p.SetAlgorithm(unable{}), "cannot")
+		require.NoError(t, p.SetAlgorithm(balancer.LeastConnections{}))
+		time.Sleep(2 * time.Second)
+		m, err := p.Pick(balancer.Query{})
+		require.NoError(t, err)
+		p.Done(m, policy.Outcome{Status: 200})
+
+		require.NoError(t, p.SetTargets([]balancer.Target{{URL: "http://a", Weight: balancer.NoTraffic}}))
+		require.ErrorContains(t, p.SetAlgorithm(unable{}), "cannot")
+		require.NoError(t, p.SetAlgorithm(balancer.PeakEWMA{}))
+		require.NoError(t, p.SetTargets(named("a")))
+		_, err = p.Pick(balancer.Query{})
+		require.NoError(t, err)
+	})
 }
 
 // Picks, outcomes, targets and algorithms may change at once.

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/gatehouse-go/gateway"
-	"github.com/gatehouse-go/gateway/balancer"
 	"github.com/gatehouse-go/gateway/balancer/discovery"
 	"github.com/gatehouse-go/gateway/policy"
 )
@@ -53,7 +52,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Previous is the snapshot that a gateway serves and that the new one is to replace: what has not changed is taken over,
 	// upstreams with their connections and counters and the health of their targets, limiters with their counts. See [Reloader].
-	// What is taken over goes on as it was until the gateway serves the new one.
+	// What is taken over goes on as it was until the gateway serves the new one, and what is not ends then: no other gateway has the
+	// previous one.
 	Previous *Snapshot
 }
 
@@ -185,11 +185,11 @@ func Load(name string, r io.Reader, o Options) (*Snapshot, error) {
 // serves returns what is done once a gateway serves the snapshot: what was taken over becomes what the file says, and the checks of
 // pools end that were not.
 func (s *Snapshot) serves(o Options) func() {
-	var ended []*balancer.Pool
+	var ended []*keptPool
 	if o.Previous != nil {
 		for key, v := range o.Previous.state {
 			if k, ok := v.(*keptPool); ok && s.state[key] == nil {
-				ended = append(ended, k.pool)
+				ended = append(ended, k)
 			}
 		}
 	}
@@ -203,8 +203,8 @@ func (s *Snapshot) serves(o Options) func() {
 				log.LogAttrs(context.Background(), slog.LevelError, "a part of the configuration is not in force", slog.Any("error", err)) // it is no request's
 			}
 		}
-		for _, pool := range ended {
-			pool.EndChecks()
+		for _, k := range ended {
+			k.end()
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gatehouse-go/gateway/balancer"
 	"github.com/gatehouse-go/gateway/balancer/discovery"
@@ -23,6 +24,7 @@ type names struct {
 	known   map[string]finding // by URL
 	lookups map[string]*lookup // by URL, those of targets that take traffic
 	watch   *watching          // nil while nobody does
+	late    bool               // names that are not known yet are not waited for any more
 }
 
 // finding is what DNS has said of a name.
@@ -43,7 +45,6 @@ type lookup struct {
 type watching struct {
 	ctx     context.Context //nolint:containedctx // of the call
 	deliver func([]balancer.Target, error)
-	ended   chan error
 	running sync.WaitGroup
 	last    []balancer.Target // what was delivered
 }
@@ -73,6 +74,9 @@ func isNamed(t balancer.Target) bool {
 	return err != nil && t.Weight != balancer.NoTraffic
 }
 
+// newName is how long others wait for a name that was not looked up before.
+const newName = time.Second
+
 // set replaces the targets: at once where all names were found before.
 func (n *names) set(targets []balancer.Target) {
 	n.mu.Lock()
@@ -87,8 +91,7 @@ func (n *names) set(targets []balancer.Target) {
 		}
 	}
 	if n.watch != nil {
-		n.look()
-		n.tell()
+		n.change()
 	}
 }
 
@@ -96,27 +99,59 @@ func (n *names) set(targets []balancer.Target) {
 func (n *names) Watch(ctx context.Context, deliver func([]balancer.Target, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watching{ctx: ctx, deliver: deliver, ended: make(chan error, 1)}
+	w := &watching{ctx: ctx, deliver: deliver}
 	n.mu.Lock()
 	n.watch, n.lookups = w, map[string]*lookup{}
-	n.look()
-	n.tell()
+	n.change()
 	n.mu.Unlock()
-	var err error
-	select {
-	case <-ctx.Done():
-		err = ctx.Err()
-	case err = <-w.ended:
-	}
+	<-ctx.Done()
 	n.mu.Lock()
 	n.watch = nil
 	n.mu.Unlock()
-	cancel()
 	w.running.Wait()
-	return err
+	return ctx.Err()
 }
 
-// look has all names looked up, and no others. The caller holds the lock, as that of all that follow.
+// change takes other targets to what they stand for. The caller holds the lock, as that of all that follow but for ask.
+func (n *names) change() {
+	n.look()
+	n.late = false
+	if n.tell() {
+		return
+	}
+	w := n.watch
+	w.running.Go(func() {
+		timer := time.NewTimer(newName)
+		defer timer.Stop()
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-timer.C:
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.watch == w {
+			n.late = true
+			n.tell()
+		}
+	})
+}
+
+// end ends all questions: what is known stays.
+func (n *names) end() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all, serves := n.found()
+	if !serves {
+		return
+	}
+	n.targets = all
+	if n.watch != nil {
+		n.look()
+	}
+}
+
+// look has all names looked up, and no others.
 func (n *names) look() {
 	wanted := make(map[string]bool, len(n.targets))
 	for _, t := range n.targets {
@@ -148,26 +183,22 @@ func (n *names) begin(t balancer.Target, known bool) *lookup {
 	ctx, cancel := context.WithCancel(w.ctx)
 	l := &lookup{weight: t.Weight, cancel: cancel, heard: known}
 	w.running.Go(func() {
-		err := n.ask(ctx, t, l)
-		if ctx.Err() == nil {
+		for ctx.Err() == nil {
+			n.ask(ctx, t, l)
+			timer := time.NewTimer(discovery.DefaultInterval)
 			select {
-			case w.ended <- err:
-			default: // another has
+			case <-ctx.Done():
+			case <-timer.C:
 			}
+			timer.Stop()
 		}
 	})
 	return l
 }
 
-// ask looks a name up until ctx ends. A Resolver that panics has given up.
-func (n *names) ask(ctx context.Context, t balancer.Target, l *lookup) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("config: the Resolver panicked: %v", v)
-		}
-	}()
-	dns := discovery.DNS{URL: t.URL, Weight: t.Weight, SRV: true, Resolver: n.resolver}
-	return dns.Watch(ctx, func(found []balancer.Target, err error) {
+// ask looks a name up until ctx ends, or the Resolver panics.
+func (n *names) ask(ctx context.Context, t balancer.Target, l *lookup) {
+	heard := func(found []balancer.Target, err error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if ctx.Err() != nil || n.watch == nil || n.lookups[t.URL] != l {
@@ -181,19 +212,30 @@ func (n *names) ask(ctx context.Context, t balancer.Target, l *lookup) (err erro
 			n.known[t.URL] = finding{found, t.Weight}
 		}
 		n.tell()
-	})
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			heard(nil, fmt.Errorf("config: the Resolver panicked: %v", v))
+		}
+	}()
+	dns := discovery.DNS{URL: t.URL, Weight: t.Weight, SRV: true, Resolver: n.resolver}
+	if err := dns.Watch(ctx, heard); ctx.Err() == nil {
+		heard(nil, err)
+	}
 }
 
-// tell delivers what there is, once something is known of each name. Where no name was found, and nothing else takes traffic, the
-// targets of before are better than none.
-func (n *names) tell() {
+// tell delivers what there is, and reports whether it has: not before something is known of each name, or they are late. Where no name
+// was found, and nothing else takes traffic, the targets of before are better than none.
+func (n *names) tell() bool {
 	all, serves := n.found()
 	var errs []error
 	for _, t := range n.targets {
 		switch l := n.lookups[t.URL]; {
 		case l == nil:
+		case !l.heard && !n.late:
+			return false
 		case !l.heard:
-			return
+			errs = append(errs, fmt.Errorf("config: %q was not found within %v", t.URL, newName))
 		case l.err != nil:
 			errs = append(errs, l.err)
 		}
@@ -206,6 +248,7 @@ func (n *names) tell() {
 	if len(errs) > 0 {
 		w.deliver(nil, errors.Join(errs...))
 	}
+	return true
 }
 
 // found returns what is known of the targets, each once, and whether one of them takes traffic.

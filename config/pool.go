@@ -59,10 +59,12 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 		targets = append(targets, none)
 	}
 	by, h := b.balancing[up], b.health[up]
-	key := fmt.Sprintf("pool %q %q %s", up.Name, scheme, h.key)
+	key := fmt.Sprintf("pool %q %q %t %s", up.Name, scheme, b.options.Resolver != nil, h.key)
 	k, stays := b.kept(key).(*keptPool)
+	source := fmt.Sprintf("names %q %q", up.Name, scheme)
+	known, _ := b.kept(source).(*names)
 	if !stays || !k.is(by, targets) {
-		made, err := b.newPool(balancer.Config{Targets: first, Algorithm: by.algorithm, Health: h.config}, targets, fmt.Sprintf("names %q %q", up.Name, scheme), stays)
+		made, err := b.newPool(balancer.Config{Targets: first, Algorithm: by.algorithm, Health: h.config}, targets, known, stays)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", up.Name, err)
 		}
@@ -70,6 +72,9 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 			k = made
 			k.algorithm = by.key
 			b.keep(key, k)
+			if k.names != nil {
+				b.keep(source, k.names)
+			}
 		}
 	}
 	b.warnAboutScheme(up, scheme)
@@ -82,16 +87,14 @@ func (b *builder) sharedPool(up *upstream, scheme string) (*balancer.Pool, error
 
 // newPool makes a pool that begins with the targets of c. One that is made on trial only, to see whether it can be, asks nobody for
 // anything, and is closed.
-func (b *builder) newPool(c balancer.Config, targets []balancer.Target, source string, onTrial bool) (*keptPool, error) {
+func (b *builder) newPool(c balancer.Config, targets []balancer.Target, known *names, onTrial bool) (*keptPool, error) {
 	k := &keptPool{targets: targets}
-	known, _ := b.kept(source).(*names)
 	switch {
 	case onTrial || b.d.problems.count() > 0:
 		c.Health.Active = balancer.Active{}
 	case b.options.Resolver != nil: // also where there is no name yet
 		k.names = newNames(b.options.Resolver, targets, known)
 		c.Targets, c.Discovery.Source = k.names.first(c.Targets), k.names
-		b.keep(source, k.names)
 	}
 	var err error
 	k.pool, err = balancer.NewPool(c)
@@ -102,6 +105,14 @@ func (b *builder) newPool(c balancer.Config, targets []balancer.Target, source s
 		_ = k.pool.Close()
 	}
 	return k, err
+}
+
+// end ends what goes on by itself, for a pool that only requests in flight still use.
+func (k *keptPool) end() {
+	k.pool.EndChecks()
+	if k.names != nil {
+		k.names.end()
+	}
 }
 
 // Close closes the pool, if it was made for nothing.

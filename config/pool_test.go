@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -25,12 +26,15 @@ import (
 
 // flaky is a Resolver whose names are 10.0.0.N by their first letter, that fails as often as it is told and can hang.
 type flaky struct {
-	fails, asked atomic.Int64
-	hangs        atomic.Bool
+	fails, asked  atomic.Int64
+	hangs, panics atomic.Bool
 }
 
 func (f *flaky) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr, error) {
 	f.asked.Add(1)
+	if f.panics.Load() {
+		panic("resolver")
+	}
 	if f.hangs.Load() {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -74,7 +78,7 @@ func newPooled(t *testing.T, dns *flaky, fields, targets string) *pooled {
 func (p *pooled) write(fields, targets string) {
 	p.Helper()
 	require.NoError(p, os.WriteFile(p.file, []byte(`_format_version: "3.0"
-services: [{name: s, host: up, retries: 0, routes: [{name: r, paths: [/]}]}]
+services: [{name: s, host: up, retries: 0, read_timeout: 86400000, routes: [{name: r, paths: [/]}]}]
 upstreams: [{name: up, `+fields+` targets: [`+targets+`]}]
 `), 0o600))
 }
@@ -132,13 +136,21 @@ func TestReloadWhileDNSFails(t *testing.T) {
 		for _, n := range p.asks(30, 200) {
 			require.InDelta(t, 10, n, 1)
 		}
-		p.reload(`healthchecks: {active: {timeout: 2}},`, fmt.Sprintf(both, 100))
+		p.reload("tags: [x],", fmt.Sprintf(both, 100))
+		p.reload("tags: [x, y],", fmt.Sprintf(both, 100))
+		p.reload(`healthchecks: {passive: {unhealthy: {tcp_failures: 7}}},`, fmt.Sprintf(both, 100))
 		require.Equal(t, [3]int{5, 5, 0}, p.asks(10, 200), "and for a pool that is new")
 
 		dns.fails.Store(0)
 		dns.hangs.Store(true)
 		p.reload("", `{target: "10.0.0.3:80"}, {target: "a.test:80", weight: 300}`)
 		require.Equal(t, [3]int{15, 0, 5}, p.asks(20, 200), "while a question is under way")
+		p.reload("", `{target: "10.0.0.3:80"}, {target: "10.0.0.1:80", weight: 0}, {target: "b.test:80"}`)
+		time.Sleep(1100 * time.Millisecond)
+		require.Equal(t, [3]int{0, 0, 10}, p.asks(10, 200), "a new name is not waited for any longer")
+		dns.hangs.Store(false)
+		time.Sleep(12 * time.Second)
+		require.Equal(t, [3]int{0, 5, 5}, p.asks(10, 200))
 		p.close()
 	})
 }
@@ -192,7 +204,7 @@ upstreams: [{name: up, %s targets: [{target: "%s:80"}]}]
 		require.NoError(t, gw.Apply(second.Gateway))
 		require.Equal(t, [2]int{0, 4}, ask())
 		require.NoError(t, gw.Apply(first.Gateway))
-		require.Equal(t, [2]int{4, 0}, ask())
+		require.Equal(t, [2]int{4, 0}, ask(), "and the one before, as long as the checks are the same")
 		require.NoError(t, gw.Shutdown(t.Context()))
 		for _, u := range ups {
 			require.NoError(t, u.Close())
@@ -243,6 +255,57 @@ func TestHealthOutlivesReloads(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A Resolver that panics for one name harms no other, and is asked again.
+func TestResolverThatPanics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dns := &flaky{}
+		p := newPooled(t, dns, "", `{target: "a.test:80"}, {target: "b.test:80"}`)
+		synctest.Wait()
+		dns.panics.Store(true)
+		p.reload("", `{target: "a.test:80"}, {target: "b.test:80"}, {target: "c.test:80"}`)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, [3]int{5, 5, 0}, p.asks(10, 200))
+		p.reload("", `{target: "a.test:80"}`)
+		require.Equal(t, [3]int{10, 0, 0}, p.asks(10, 200), "at once")
+		p.reload("", `{target: "a.test:80"}, {target: "c.test:80"}`)
+		dns.panics.Store(false)
+		time.Sleep(time.Minute)
+		require.Equal(t, [3]int{5, 0, 5}, p.asks(10, 200))
+		p.close()
+	})
+}
+
+// Questions end with the file, too: nothing is asked for a pool that only requests in flight still use.
+func TestQuestionsEndWithTheirFile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dns := &flaky{}
+		p := newPooled(t, dns, "", `{target: "a.test:80"}`)
+		goOn := make(chan struct{})
+		p.ups[0].Script(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			<-goOn
+		}))
+		synctest.Wait()
+		var streams sync.WaitGroup
+		for i := range 4 {
+			streams.Go(func() {
+				p.r.Gateway().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+			})
+			synctest.Wait()
+			p.reload(fmt.Sprintf("healthchecks: {passive: {unhealthy: {tcp_failures: %d}}},", i+1), `{target: "a.test:80"}`)
+		}
+		synctest.Wait()
+		before := dns.asked.Load()
+		time.Sleep(10 * time.Minute)
+		require.InDelta(t, 20, dns.asked.Load()-before, 3)
+		close(goOn)
+		streams.Wait()
+		p.close()
+	})
 }
 
 // Checks end with the file that asked for them, also while a request goes on that began with it.

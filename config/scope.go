@@ -116,16 +116,16 @@ func (b *builder) shared() (*shared, *tables) {
 			t.group[c.ID] = c.in[0].ID
 		}
 	}
-	if s, ok := b.kept("shared").(*shared); ok {
-		b.out.applied = append(b.out.applied, func() error {
-			s.tables.Store(t)
-			return nil
-		})
-		return s, t
+	s, ok := b.kept("shared").(*shared)
+	if !ok {
+		s = &shared{id: randomUUID()}
+		s.tables.Store(t)
+		b.keep("shared", s)
 	}
-	s := &shared{id: randomUUID()}
-	s.tables.Store(t)
-	b.keep("shared", s)
+	b.out.applied = append(b.out.applied, func() error {
+		s.tables.Store(t)
+		return nil
+	})
 	return s, t
 }
 

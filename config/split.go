@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"sync"
 
 	"github.com/gatehouse-go/gateway/policy"
 	"github.com/gatehouse-go/gateway/traffic/split"
@@ -215,8 +216,21 @@ type splits struct {
 
 // keptSplit is a Split that goes on when the file is read again, with its counters and its rollback.
 type keptSplit struct {
-	split   *split.Split
-	weights map[string]int // of the file
+	split *split.Split
+
+	mu      sync.Mutex
+	weights map[string]int // of the file that is served
+}
+
+// set has the weights of a file hold. Where they are those of the file before, what has become of them since stays.
+func (k *keptSplit) set(weights map[string]int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if maps.Equal(k.weights, weights) {
+		return nil
+	}
+	k.weights = weights
+	return k.split.SetWeights(weights)
 }
 
 func (b *builder) newSplits() {
@@ -342,10 +356,7 @@ func (b *builder) splitOf(r *route) *split.Split {
 	}
 	weights := schema.weights()
 	if before, ok := b.kept(string(key)).(*keptSplit); ok {
-		if !maps.Equal(before.weights, weights) { // somebody wants others now
-			b.out.applied = append(b.out.applied, func() error { return before.split.SetWeights(weights) })
-		}
-		b.out.state[string(key)] = &keptSplit{before.split, weights}
+		b.out.applied = append(b.out.applied, func() error { return before.set(weights) })
 		b.splits.made[plan] = before.split
 		return before.split
 	}
@@ -366,7 +377,9 @@ func (b *builder) splitOf(r *route) *split.Split {
 		b.problem(r.node, err)
 		return nil
 	}
-	b.keep(string(key), &keptSplit{s, weights})
+	made := &keptSplit{split: s, weights: weights}
+	b.keep(string(key), made)
+	b.out.applied = append(b.out.applied, func() error { return made.set(weights) })
 	b.splits.made[plan] = s
 	return s
 }

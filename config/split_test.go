@@ -8,9 +8,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehouse-go/gateway"
 	"github.com/gatehouse-go/gateway/config"
 	"github.com/gatehouse-go/gateway/gatewaytest"
 	"github.com/gatehouse-go/gateway/policy"
@@ -261,4 +263,35 @@ services:
 		require.True(t, changed)
 		shares("stable 90, canary 10", "stable 50, canary 50")
 	}
+}
+
+// The split of a file that is applied again is that of the file; what somebody changed since stays where the file says the same.
+func TestAppliedSplits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		up := gatewaytest.NewUpstream("s.internal:80")
+		load := func(before *config.Snapshot, text string) *config.Snapshot {
+			s, err := config.Load("kong.yml", strings.NewReader(text), config.Options{Previous: before, Dial: gatewaytest.Dial(up), Logger: slog.New(slog.DiscardHandler)})
+			require.NoError(t, err)
+			return s
+		}
+		first := load(nil, splitFile(100, 0, ""))
+		gw, err := gateway.New(first.Gateway)
+		require.NoError(t, err)
+		arm := func() string {
+			w := httptest.NewRecorder()
+			gw.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/a", nil))
+			return w.Header().Get("X-Served-By")
+		}
+		second := load(first, splitFile(0, 100, ""))
+		require.Equal(t, "stable", arm())
+		require.NoError(t, gw.Apply(second.Gateway))
+		require.Equal(t, "canary", arm())
+		require.NoError(t, gw.Apply(first.Gateway))
+		require.Equal(t, "stable", arm())
+		require.NoError(t, gw.Apply(second.Gateway))
+		require.Equal(t, "canary", arm())
+		require.NoError(t, gw.Shutdown(t.Context()))
+		require.NoError(t, up.Close())
+	})
 }

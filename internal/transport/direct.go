@@ -66,7 +66,7 @@ func NewDirect(c Config) *Direct {
 	}
 	d.smallBodies.New, d.uploads.New = emptySmallBody, emptyUploadBuffer
 	if d.dialer == nil {
-		d.dialer = (&net.Dialer{KeepAlive: KeepAlive}).DialContext
+		d.dialer = NewDialer().DialContext
 	}
 	d.pools.Store(&map[string]*pool{})
 	d.life, d.end = context.WithCancel(context.Background())
@@ -129,8 +129,9 @@ func (d *Direct) send(out *http.Request, fields []Field, l Limits) (*Answer, err
 	}()
 	small := body != nil && out.ContentLength > 0 && out.ContentLength <= maxInline
 	p := d.pool(out.URL.Host)
+	var due time.Time // of the wait for a connection
 	for try := 0; ; {
-		c, err := p.acquire(out.Context(), l, l.Fresh || try == maxStale)
+		c, err := p.acquire(out.Context(), l, l.Fresh || try == maxStale, &due)
 		if err == errRetired { //nolint:errorlint // the very value
 			p = d.pool(out.URL.Host)
 			continue

@@ -3,11 +3,14 @@ package transport
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,4 +156,84 @@ func postTwice(t *testing.T, s Transport, host, body string, within, between fun
 		require.NoError(t, err)
 		require.NoError(t, a.Body.Close())
 	}
+}
+
+// Who waits for a connection that is not to be used any more makes one in its place, and does not begin to wait anew.
+func TestWaitingForAConnectionThatEnds(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go answersAll(c, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=0\r\nContent-Length: 2\r\n\r\nok")
+		}
+	}()
+	d := NewDirect(Config{MaxConns: 1})
+	defer d.Close()
+	send := func() (*Answer, error) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/", nil)
+		return d.Send(r, Limits{Connect: time.Minute, FirstByte: time.Minute, Idle: time.Minute})
+	}
+	held, err := send()
+	require.NoError(t, err)
+	p := d.pool(l.Addr().String())
+	served := make(chan int)
+	for i := range 4 {
+		go func() {
+			a, err := send()
+			if err != nil {
+				t.Error(err)
+			}
+			served <- i
+			<-served // the next may be
+			if err == nil {
+				_ = a.Body.Close()
+			}
+		}()
+		for waiting := 0; waiting <= i; runtime.Gosched() {
+			p.mu.Lock()
+			waiting = len(p.waiters)
+			p.mu.Unlock()
+		}
+	}
+	_, err = io.Copy(io.Discard, held.Body)
+	require.NoError(t, err)
+	require.NoError(t, held.Body.Close())
+	for i := range 4 {
+		require.Equal(t, i, <-served)
+		served <- i
+	}
+}
+
+// A connection that cannot be looked into.
+type opaqueConn struct{ net.Conn }
+
+// What was found out about an application's dialer is not found out again however many targets there are.
+func TestOpaquePoolsStay(t *testing.T) {
+	t.Parallel()
+	var dials atomic.Int64
+	d := NewDirect(Config{Dial: func(context.Context, string, string) (net.Conn, error) {
+		dials.Add(1)
+		client, server := net.Pipe()
+		go answersAll(server, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		return &opaqueConn{client}, nil
+	}})
+	const targets = 2 * fewPools
+	for range 3 {
+		for i := range targets {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://t%d.test/", i), nil)
+			a, err := d.Send(r, Limits{Connect: time.Minute, FirstByte: time.Minute, Idle: time.Minute})
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, a.Body)
+			require.NoError(t, err)
+			require.NoError(t, a.Body.Close())
+		}
+	}
+	require.EqualValues(t, targets, dials.Load())
+	require.NoError(t, d.Close())
 }

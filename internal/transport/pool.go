@@ -77,9 +77,10 @@ func dialAddr(host string) string {
 }
 
 // acquire returns a connection for an exchange: one that was kept, which may be unfit, or a new one, unless fresh only those
-// that are new. It waits when there are as many as there may be.
-func (p *pool) acquire(ctx context.Context, l Limits, fresh bool) (*wire, error) {
-	var due time.Time // of the wait for a connection
+// that are new. It waits when there are as many as there may be, until due at the latest, which it sets if it is zero.
+func (p *pool) acquire(ctx context.Context, l Limits, fresh bool, ends *time.Time) (*wire, error) {
+	due := *ends
+	defer func() { *ends = due }()
 	for {
 		p.mu.Lock()
 		if p.retired {
@@ -384,11 +385,12 @@ func (p *pool) settle(c *wire) bool {
 	return usable
 }
 
-// retire ends a pool without connections, and reports whether it was one.
+// retire ends a pool without connections, and reports whether it was one. What was found out about those of an application's dialer
+// is not found out again.
 func (p *pool) retire() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.retired = p.open == 0 && len(p.waiters) == 0 && p.probed.Load() == nil
+	p.retired = p.use == direct && p.open == 0 && len(p.waiters) == 0 && p.probed.Load() == nil
 	return p.retired
 }
 

@@ -59,14 +59,16 @@ const (
 	DefaultIdleTimeout    = 30 * time.Second
 	DefaultMaxAge         = 5 * time.Minute
 	DefaultMaxHeaderBytes = 128 << 10
-	KeepAlive             = 15 * time.Second // between probes of idle connections
 )
 
 const (
 	expectContinueTimeout = time.Second
-	pingTimeout           = 15 * time.Second
-	writeByteTimeout      = 10 * time.Second
-	maxStale              = 3 // connections that may turn out to be dead before the request is written
+	// pingAfter is how long a connection of HTTP/2 with streams may be silent before it is asked whether it is there. gRPC's servers end
+	// one on which that comes more often than every five minutes.
+	pingAfter        = 6 * time.Minute
+	pingTimeout      = 15 * time.Second
+	writeByteTimeout = 10 * time.Second
+	maxStale         = 3 // connections that may turn out to be dead before the request is written
 )
 
 // Standard is a [Transport] over net/http's. It starts no goroutine before the first request.
@@ -110,7 +112,7 @@ func NewStandard(c Config) *Standard {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if s.dialer == nil {
-		s.dialer = (&net.Dialer{KeepAlive: KeepAlive}).DialContext
+		s.dialer = NewDialer().DialContext
 	}
 	if s.tls = c.TLS.Clone(); s.tls == nil {
 		s.tls = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -134,7 +136,7 @@ func NewStandard(c Config) *Standard {
 		ExpectContinueTimeout:  expectContinueTimeout,
 		ForceAttemptHTTP2:      slices.Contains(s.tls.NextProtos, "h2"),
 		HTTP2: &http.HTTP2Config{
-			SendPingTimeout: pingTimeout, PingTimeout: pingTimeout, WriteByteTimeout: writeByteTimeout,
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: writeByteTimeout,
 		},
 	}
 	if c.ClearHTTP2 {
