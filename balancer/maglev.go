@@ -14,7 +14,7 @@ import (
 //
 // The price is that some keys move when targets change that would not have to. When one of n targets of one weight leaves, at
 // most 1.5/n of the keys do, whatever n is. A table that is filled exactly moves 2/n with 200 targets and 7/n with 1,000; so here
-// shares are the less exact the more targets there are: off by up to 0.1 % with 25, 0.6 % with 50, 3.5 % with 100 and 8 % with
+// shares are the less exact the more targets there are: off by up to 0.1 % with 25, 0.9 % with 50, 4 % with 100 and 8 % with
 // 200, with the default of Slots, and with a thousand as much as those of [Ring], which moves no key needlessly.
 type Maglev struct {
 	// Key, Cookie, LoadFactor and Seed are as in Ring.
@@ -70,7 +70,7 @@ func takeTurns(claimants []claimant, slots int) (owner, next []uint16) {
 		squares += c.weight * c.weight
 	}
 	n := sum * sum / squares // as many with equal weights would compete as much
-	room := float64(slots) / (4.5 * n * n)
+	room := float64(slots) / (7 * n * n)
 	looks := min(2+float64(room*room), math.MaxInt32) // rounded before it is added to, as on all machines
 	rest := int(float64(slots) / (n * looks))
 	queue := circles(claimants) // a heap
