@@ -16,7 +16,7 @@ import (
 )
 
 // balanced serves an upstream of three targets, which say who they are.
-func balanced(t *testing.T, upstream string) (http.Handler, *config.Snapshot) {
+func balanced(t *testing.T, upstream string, more ...string) (http.Handler, *config.Snapshot) {
 	t.Helper()
 	var ups []*gatewaytest.Upstream
 	for _, name := range []string{"a", "b", "c"} {
@@ -27,7 +27,7 @@ func balanced(t *testing.T, upstream string) (http.Handler, *config.Snapshot) {
 	s, err := config.Load("kong.yml", strings.NewReader(`_format_version: "3.0"
 services: [{name: s, host: u, routes: [{name: r, paths: ["~/users/(?<id>[0-9]+)", "/"], strip_path: false}]}]
 upstreams: [{name: u, targets: [{target: "a.internal:80"}, {target: "b.internal:80"}, {target: "c.internal:80"}], `+upstream+`}]
-`), config.Options{Dial: gatewaytest.Dial(ups...)})
+`+strings.Join(more, "")), config.Options{Dial: gatewaytest.Dial(ups...)})
 	require.NoError(t, err)
 	gw, err := gateway.New(s.Gateway)
 	require.NoError(t, err)
@@ -93,10 +93,10 @@ func TestHashOn(t *testing.T) {
 // The groups of a caller are hashed on, whom acl tells targets.
 func TestHashOnConsumerGroups(t *testing.T) {
 	t.Parallel()
-	h, _ := balanced(t, `hash_on: header, hash_on_header: X-Consumer-Groups}]
+	h, _ := balanced(t, "hash_on: header, hash_on_header: X-Consumer-Groups", `
 plugins: [{name: key-auth}, {name: acl, config: {allow: [g]}}]
 consumers: [{username: bob, keyauth_credentials: [{key: bob}], acls: [{group: g}, {group: other}]}]
-_ignore: [{x: y`)
+`)
 	seen := map[string]bool{}
 	for range 12 {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)

@@ -210,7 +210,7 @@ func TestWaitingForAConnectionThatEnds(t *testing.T) {
 	}
 }
 
-// A connection that cannot be looked into.
+// opaqueConn is a connection that cannot be looked into.
 type opaqueConn struct{ net.Conn }
 
 // What was found out about an application's dialer is not found out again however many targets there are.

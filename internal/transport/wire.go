@@ -201,7 +201,7 @@ func (c *wire) begin(ctx context.Context, l Limits, streamed bool) error {
 	if !c.patient || now.IsZero() {
 		now = time.Now()
 	}
-	if c.ends(func() time.Time { return now }) {
+	if c.ends(now) {
 		return errUnfit
 	}
 	c.since = now
@@ -276,7 +276,7 @@ func (c *wire) watch() {
 }
 
 // ends reports whether the target is about to close the connection.
-func (c *wire) ends(now func() time.Time) bool { return !c.until.IsZero() && !now().Before(c.until) }
+func (c *wire) ends(now time.Time) bool { return !c.until.IsZero() && !now.Before(c.until) }
 
 // finish ends the exchange. The connection is kept only when nobody can touch it any more: the cancellation is disarmed
 // first, and one that runs already is as good as one that has run.
@@ -319,7 +319,7 @@ func (c *wire) finish(keep bool) {
 		header = nil
 	}
 	c.answer = Answer{Header: header[:0]}
-	if !keep || c.from != c.to || c.ends(time.Now) {
+	if !keep || c.from != c.to || !c.until.IsZero() && c.ends(time.Now()) {
 		c.pool.drop(c) // and not to who waits, who would only drop it then and go to the end of the line
 		return
 	}
